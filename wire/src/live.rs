@@ -1,0 +1,285 @@
+//! The live protocol of `GET /api/v1/live` (WebSocket).
+//!
+//! The subprotocol names the encoding: [`POSTCARD`] (binary frames, what the page uses) or [`JSON`] (text frames,
+//! externally tagged, what everyone else uses). The server speaks first with [`ServerMessage::Hello`], then sends a
+//! [`ServerMessage::Delta`] per tick (5 a second). Gauges are conflated: a client that is slow sees the newest. Results
+//! and alerts are bounded queues whose `skipped` says how many did not fit. A client that reconnects sends
+//! [`ClientMessage::Resume`] with the last `seq` it saw: if that is still in the server's history it gets the missing
+//! deltas, otherwise a fresh `Hello`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::result::{SensorAlert, SensorAverage};
+use crate::telemetry::{Checkpoint, Component, Recovery, TimeUse, WorkerState};
+
+/// Subprotocol: postcard in binary frames.
+pub const POSTCARD: &str = "millrace.v1.postcard";
+/// Subprotocol: JSON in text frames.
+pub const JSON: &str = "millrace.v1.json";
+
+/// What a client may say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ClientMessage {
+    /// "I have seen everything up to `seq`."
+    Resume {
+        /// The last `seq` seen.
+        seq: u64,
+    },
+    /// Answered with [`ServerMessage::Pong`].
+    Ping {
+        /// Returned as it is.
+        nonce: u64,
+    },
+}
+
+/// What the server says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ServerMessage {
+    /// Everything, to start from.
+    Hello(Box<Hello>),
+    /// What is new.
+    Delta(Box<Delta>),
+    /// Answer to a ping.
+    Pong {
+        /// As given.
+        nonce: u64,
+    },
+    /// The session has ended: sign in again.
+    SignedOut,
+}
+
+/// Everything, to start from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Deltas continue from here.
+    pub seq: u64,
+    /// Gauges now.
+    pub overview: Overview,
+    /// One sample a second, oldest first, up to 10 minutes.
+    pub history: Vec<Sample>,
+    /// The newest alerts, oldest first, up to 50.
+    pub alerts: Vec<SensorAlert>,
+    /// The newest averages, oldest first, up to 50.
+    pub averages: Vec<SensorAverage>,
+    /// The newest checkpoints, oldest first, up to 60.
+    pub checkpoints: Vec<Checkpoint>,
+    /// The newest recoveries, oldest first, up to 20.
+    pub recoveries: Vec<Recovery>,
+}
+
+/// What is new since the message before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Delta {
+    /// Rises by one a tick.
+    pub seq: u64,
+    /// Gauges now.
+    pub overview: Overview,
+    /// The sample of this second, once a second.
+    pub sample: Option<Sample>,
+    /// New alerts, oldest first, up to 20.
+    pub alerts: Vec<SensorAlert>,
+    /// Alerts of this tick that did not fit.
+    pub alerts_skipped: u64,
+    /// New averages, oldest first, up to 50.
+    pub averages: Vec<SensorAverage>,
+    /// Averages of this tick that did not fit.
+    pub averages_skipped: u64,
+    /// New checkpoints.
+    pub checkpoints: Vec<Checkpoint>,
+    /// New recoveries.
+    pub recoveries: Vec<Recovery>,
+}
+
+/// One second of history, for the charts. Rates are means over the second.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Sample {
+    /// End of the second, epoch ms.
+    pub at_ms: i64,
+    /// Records/s that Kafka acknowledged to the generators.
+    pub produced_per_s: f64,
+    /// Source records/s processed and committed.
+    pub consumed_per_s: f64,
+    /// Results/s committed.
+    pub emitted_per_s: f64,
+    /// Documents/s acknowledged by Elasticsearch.
+    pub indexed_per_s: f64,
+    /// End-to-end latency in this second; `None` when nothing was committed.
+    pub latency: Option<Quantiles>,
+    /// Lag of the processor's groups, records; `None` when Kafka did not say.
+    pub lag_records: Option<i64>,
+    /// The largest lag of the processor's groups, seconds.
+    pub lag_seconds: Option<f64>,
+    /// Lag of the indexer, records.
+    pub index_lag_records: Option<i64>,
+}
+
+/// Milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// Median.
+    pub p50_ms: f64,
+    /// 95th percentile.
+    pub p95_ms: f64,
+    /// 99th percentile.
+    pub p99_ms: f64,
+    /// Largest.
+    pub max_ms: f64,
+    /// Number of records.
+    pub count: u64,
+}
+
+/// The gauges of the Overview page, also `GET /api/v1/overview`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Overview {
+    /// When the gateway put it together, epoch ms.
+    pub at_ms: i64,
+    /// What is missing or old, in words: empty when all is well.
+    pub problems: Vec<ProblemNote>,
+    /// Generated streams.
+    pub streams: Vec<StreamGauge>,
+    /// Jobs.
+    pub jobs: Vec<JobGauge>,
+    /// Consumer groups.
+    pub groups: Vec<GroupGauge>,
+    /// Workers.
+    pub workers: Vec<WorkerGauge>,
+    /// The indexer.
+    pub indexer: Option<IndexerGauge>,
+    /// Kafka brokers that answer.
+    pub brokers_up: u32,
+    /// Kafka brokers that there should be.
+    pub brokers_expected: u32,
+    /// Processes, as the launcher sees them; empty when the platform was started without it.
+    pub components: Vec<ComponentGauge>,
+    /// End-to-end latency over the last 10 s.
+    pub latency: Option<Quantiles>,
+    /// Records that Kafka acknowledged to the generators, since their start.
+    pub produced_total: u64,
+    /// Source records processed, since the workers' start.
+    pub consumed_total: u64,
+    /// Records/s over the last 5 s.
+    pub produced_per_s: f64,
+    /// Records/s over the last 5 s.
+    pub consumed_per_s: f64,
+    /// Results/s over the last 5 s.
+    pub emitted_per_s: f64,
+    /// Dead letters since the workers' start.
+    pub dead_total: u64,
+    /// Late records since the workers' start.
+    pub late_total: u64,
+}
+
+/// Something that is not well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProblemNote {
+    /// Component or service.
+    pub about: String,
+    /// What is wrong and what follows from it.
+    pub text: String,
+    /// Since when, epoch ms.
+    pub since_ms: i64,
+}
+
+/// A generated stream.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct StreamGauge {
+    /// Topic.
+    pub stream: String,
+    /// Events/s asked for.
+    pub target_rate: f64,
+    /// Records/s acknowledged by Kafka, over the last 5 s.
+    pub rate: f64,
+    /// Age of this number, ms.
+    pub age_ms: i64,
+    /// The latest error, if delivery is failing now.
+    pub error: Option<String>,
+}
+
+/// A job over all workers.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct JobGauge {
+    /// App.
+    pub app: String,
+    /// Job.
+    pub job: String,
+    /// Records/s that concern it, over the last 5 s.
+    pub records_per_s: f64,
+    /// Results/s, over the last 5 s.
+    pub emitted_per_s: f64,
+    /// Results since the workers' start.
+    pub emitted_total: u64,
+    /// Records that came too late, since the workers' start.
+    pub late_total: u64,
+    /// Records held in open windows.
+    pub pending: u64,
+    /// The slowest task's watermark, epoch ms.
+    pub watermark_ms: Option<i64>,
+    /// Now minus that, ms.
+    pub watermark_lag_ms: Option<i64>,
+    /// Version of the parameters in force.
+    pub params_version: i64,
+    /// Violations of the engine's invariants.
+    pub violations: u64,
+}
+
+/// A consumer group.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct GroupGauge {
+    /// Group id.
+    pub group: String,
+    /// Records.
+    pub lag_records: i64,
+    /// Seconds.
+    pub lag_seconds: Option<f64>,
+    /// Records per second.
+    pub trend_per_s: f64,
+    /// Age of these numbers, ms.
+    pub age_ms: i64,
+}
+
+/// A worker process.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct WorkerGauge {
+    /// `processor-1`.
+    pub component: String,
+    /// What it is doing.
+    pub state: WorkerState,
+    /// Partitions that it has.
+    pub partitions: Vec<i32>,
+    /// Source records/s, over the last 5 s.
+    pub records_per_s: f64,
+    /// How its time goes.
+    pub time: TimeUse,
+    /// Duration of the latest commit, ms.
+    pub commit_ms: f64,
+    /// Commits/s, over the last 5 s.
+    pub commits_per_s: f64,
+    /// Age of these numbers, ms.
+    pub age_ms: i64,
+}
+
+/// The indexer.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct IndexerGauge {
+    /// Documents/s, over the last 5 s.
+    pub indexed_per_s: f64,
+    /// Documents since its start.
+    pub indexed_total: u64,
+    /// Refused for good, since its start.
+    pub rejected_total: u64,
+    /// Why it can't index now.
+    pub error: Option<String>,
+    /// Age of these numbers, ms.
+    pub age_ms: i64,
+}
+
+/// A process under the launcher.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ComponentGauge {
+    /// As the launcher says.
+    pub component: Component,
+    /// Share of one core over the last 5 s, 0 to n.
+    pub cpu: f64,
+    /// Age of these numbers, ms.
+    pub age_ms: i64,
+}

@@ -1,0 +1,324 @@
+//! Telemetry frames, published by every process to `millrace.telemetry` five times a second, and at once when a command
+//! is acknowledged. Totals count from the start of the process (`started_ms`); rates are differences of totals.
+//!
+//! The record's key is the component's name, its value a [`Frame`] as JSON.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Version of this format; a reader skips frames of a version that it does not know and says so.
+pub const FORMAT: u32 = 1;
+
+/// One process at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Frame {
+    /// [`FORMAT`].
+    pub v: u32,
+    /// `processor-1`, `indexer`, `producers`, `gateway`, `launcher`.
+    pub component: String,
+    /// Wall clock, epoch ms.
+    pub at_ms: i64,
+    /// When the process started, epoch ms; a change means a restart.
+    pub started_ms: i64,
+    /// Its process.
+    pub process: ProcessUsage,
+    /// Commands applied or refused since the last frame.
+    pub acks: Vec<Ack>,
+    /// What it does.
+    pub body: Body,
+}
+
+/// What a process takes of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct ProcessUsage {
+    /// Process id.
+    pub pid: u32,
+    /// CPU time used since its start, seconds.
+    pub cpu_seconds: f64,
+    /// Resident memory, bytes.
+    pub resident_bytes: u64,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ack {
+    /// [`crate::control::ControlRecord::id`].
+    pub id: String,
+    /// Its version: the offset in `millrace.control`.
+    pub version: i64,
+    /// When it took effect, epoch ms.
+    pub at_ms: i64,
+    /// Why it was refused; `None` if it is in force.
+    pub refused: Option<String>,
+}
+
+/// The part of a frame that depends on the kind of process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Body {
+    /// A worker process.
+    Processor(Processor),
+    /// The Elasticsearch indexer.
+    Indexer(Indexer),
+    /// The generators.
+    Producers {
+        /// One per stream.
+        streams: Vec<Generator>,
+    },
+    /// The supervisor.
+    Launcher {
+        /// Every process that it watches.
+        components: Vec<Component>,
+    },
+}
+
+/// One generated stream.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Generator {
+    /// Topic.
+    pub stream: String,
+    /// Events/s asked for.
+    pub target_rate: f64,
+    /// Version of the command that asked for it; -1 if none did.
+    pub version: i64,
+    /// Records that Kafka acknowledged.
+    pub produced: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+    /// Records that Kafka refused.
+    pub failed: u64,
+    /// Records handed to the client and not yet acknowledged.
+    pub in_flight: u64,
+    /// The latest error, if delivery is failing now.
+    pub error: Option<String>,
+}
+
+/// A worker process.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Processor {
+    /// Per app.
+    pub apps: Vec<App>,
+    /// What the jobs are; in the first frame and then every 5 s, empty otherwise.
+    pub catalogue: Vec<JobDescriptor>,
+    /// Time since the last frame by state, ms per second; adds up to 1000 per worker thread.
+    pub time: TimeUse,
+    /// Committed transactions.
+    pub commits: u64,
+    /// Aborted transactions.
+    pub aborts: u64,
+    /// Duration of the latest commit, ms.
+    pub commit_ms: f64,
+    /// Kafka's create time of a record to the commit of what came of it, microseconds and counts since the last frame.
+    pub latency_us: Vec<(u64, u64)>,
+    /// What the process is doing when it is not running: recovering, waiting for Kafka, failed, and why.
+    pub state: WorkerState,
+}
+
+/// Milliseconds per second, Flink's names.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct TimeUse {
+    /// Processing records and committing.
+    pub busy_ms_per_s: f64,
+    /// Waiting for records.
+    pub idle_ms_per_s: f64,
+    /// Waiting for the producer's queue.
+    pub backpressured_ms_per_s: f64,
+}
+
+/// What a worker is doing.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerState {
+    /// Connecting, joining the group, or without partitions.
+    #[default]
+    Starting,
+    /// Reading checkpoint and changelog.
+    Restoring {
+        /// Changelog records applied.
+        records: u64,
+    },
+    /// Processing.
+    Running,
+    /// Restarting after an error.
+    Retrying {
+        /// The error.
+        error: String,
+    },
+    /// Given up.
+    Failed {
+        /// The error.
+        error: String,
+    },
+}
+
+/// An app on one worker.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct App {
+    /// Its name.
+    pub name: String,
+    /// Its tasks here.
+    pub tasks: Vec<Task>,
+    /// Its jobs, over the tasks here.
+    pub jobs: Vec<Job>,
+    /// Checkpoints completed since the last frame.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Recoveries since the last frame.
+    pub recoveries: Vec<Recovery>,
+}
+
+/// One (app, partition).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Task {
+    /// Partition of every topic of the app.
+    pub partition: i32,
+    /// Source records processed here since the process started.
+    pub records: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+    /// Malformed ones among them.
+    pub dead: u64,
+    /// Event-time watermark, epoch ms; `None` before the first.
+    pub watermark_ms: Option<i64>,
+    /// No record for the idle timeout.
+    pub idle: bool,
+    /// Entries of keyed state.
+    pub state_entries: u64,
+    /// Next source offset to commit.
+    pub offset: i64,
+}
+
+/// A job, over the tasks of one worker.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Job {
+    /// Its name.
+    pub name: String,
+    /// Records that it saw.
+    pub records: u64,
+    /// Records that do not concern it.
+    pub filtered: u64,
+    /// Records that came too late.
+    pub late: u64,
+    /// Results.
+    pub emitted: u64,
+    /// Records held in open windows.
+    pub pending: u64,
+    /// Version of its parameters in force at the slowest task; -1 for the defaults.
+    pub params_version: i64,
+    /// The parameters in force.
+    pub params: Map<String, Value>,
+    /// Violations of the engine's invariants: 0 unless there is a bug.
+    pub violations: u64,
+}
+
+/// What a job is, for people and forms.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct JobDescriptor {
+    /// App.
+    pub app: String,
+    /// Job.
+    pub job: String,
+    /// One sentence.
+    pub description: String,
+    /// Topics that it reads.
+    pub inputs: Vec<String>,
+    /// Topics that it writes.
+    pub outputs: Vec<String>,
+    /// JSON Schema of its parameters: an object whose properties carry title, description, type, limits, default and
+    /// `x-unit`.
+    pub schema: Value,
+}
+
+/// A completed checkpoint of one task.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Its app.
+    pub app: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Rising per task.
+    pub id: u64,
+    /// When it was complete, epoch ms.
+    pub at_ms: i64,
+    /// Start to durable, ms.
+    pub duration_ms: f64,
+    /// How long it held up processing, ms.
+    pub blocked_ms: f64,
+    /// Snapshot and manifest.
+    pub bytes: u64,
+    /// Entries of keyed state.
+    pub entries: u64,
+    /// The input offset that it stands at.
+    pub offset: i64,
+    /// Why it failed; `None` if it is durable.
+    pub error: Option<String>,
+}
+
+/// A task's state put back.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Recovery {
+    /// Its app.
+    pub app: String,
+    /// Its partition.
+    pub partition: i32,
+    /// When it was done, epoch ms.
+    pub at_ms: i64,
+    /// Start to finish, ms.
+    pub duration_ms: f64,
+    /// Checkpoint used, if any.
+    pub checkpoint: Option<u64>,
+    /// Changelog records applied after it.
+    pub changelog_records: u64,
+    /// Input offset at which processing goes on.
+    pub offset: i64,
+}
+
+/// The indexer.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Indexer {
+    /// Documents that Elasticsearch acknowledged.
+    pub indexed: u64,
+    /// Documents that it refused for good; they are in `dead-letters`.
+    pub rejected: u64,
+    /// Bulk requests that had to be repeated.
+    pub retries: u64,
+    /// Duration of the latest bulk request, ms.
+    pub bulk_ms: f64,
+    /// The latest error, if indexing is not possible now.
+    pub error: Option<String>,
+    /// Since when, epoch ms.
+    pub error_since_ms: Option<i64>,
+}
+
+/// State of a process under the launcher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ComponentState {
+    /// Started, not ready.
+    #[default]
+    Starting,
+    /// Ready.
+    Running,
+    /// Died; will be started again.
+    Restarting,
+    /// Stopped on request.
+    Stopped,
+    /// Given up.
+    Failed,
+}
+
+/// A process under the launcher.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Component {
+    /// `kafka-1..3`, `elasticsearch`, `processor-1..N`, `indexer`, `producers`, `gateway`.
+    pub name: String,
+    /// What it takes of the machine, with its children.
+    pub process: ProcessUsage,
+    /// How it is.
+    pub state: ComponentState,
+    /// Restarts since the launcher started.
+    pub restarts: u32,
+    /// What is wrong, if something is.
+    pub detail: Option<String>,
+    /// TCP ports it listens on.
+    pub ports: Vec<u16>,
+}

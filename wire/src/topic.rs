@@ -1,0 +1,106 @@
+//! Every topic: its name, kind and settings. `millrace topics setup` creates what is missing from this table.
+
+/// Raw sensor readings.
+pub const IOT_SENSORS: &str = "iot-sensors";
+/// Reference data of sensors.
+pub const SENSORS: &str = "sensors";
+/// Alerts of `mold-filter` above 80 %.
+pub const SENSOR_ALERTS_CRITICAL: &str = "sensor-alerts.critical";
+/// Alerts of `mold-filter` above 70 %.
+pub const SENSOR_ALERTS_HIGH: &str = "sensor-alerts.high";
+/// Alerts of `mold-filter` above the threshold.
+pub const SENSOR_ALERTS_WARNING: &str = "sensor-alerts.warning";
+/// Windowed averages of `humidity-average`.
+pub const SENSOR_AVERAGES: &str = "sensor-averages";
+/// Records that came after their window had closed.
+pub const LATE_EVENTS: &str = "late-events";
+/// Records that could not be processed, as they came.
+pub const DEAD_LETTERS: &str = "dead-letters";
+/// Commands: see [`crate::control`].
+pub const CONTROL: &str = "millrace.control";
+/// Frames: see [`crate::telemetry`].
+pub const TELEMETRY: &str = "millrace.telemetry";
+
+/// The changelog of an app: `millrace.<app>.changelog`.
+pub fn changelog(app: &str) -> String {
+    format!("millrace.{app}.changelog")
+}
+
+/// The consumer group of an app: `millrace.<app>`.
+pub fn group(app: &str) -> String {
+    format!("millrace.{app}")
+}
+
+/// The consumer group of the indexer.
+pub const INDEXER_GROUP: &str = "millrace.indexer";
+
+/// What a topic is for; decides its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Written by producers.
+    Raw,
+    /// Compacted reference data.
+    Reference,
+    /// Written by jobs, read by the indexer.
+    Result,
+    /// Late and dead records.
+    Side,
+    /// The platform's own.
+    Internal,
+}
+
+/// How old records are dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retention {
+    /// After so many milliseconds.
+    Millis(i64),
+    /// The newest record of each key stays.
+    Compacted,
+}
+
+/// A topic and its settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub kind: Kind,
+    /// Number of partitions.
+    pub partitions: i32,
+    /// How old records are dropped.
+    pub retention: Retention,
+}
+
+/// Partitions of every data topic: partition p of all topics of an app meets in task p.
+pub const PARTITIONS: i32 = 6;
+/// Copies of every partition.
+pub const REPLICATION: i32 = 3;
+/// Copies that must have a record before it is acknowledged.
+pub const MIN_IN_SYNC: i32 = 2;
+
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// Every topic of the platform.
+pub fn catalogue() -> Vec<Topic> {
+    use Kind::{Internal, Raw, Reference, Result, Side};
+    let week = Retention::Millis(7 * DAY_MS);
+    let topic = |name: &str, kind, partitions, retention| Topic { name: name.to_owned(), kind, partitions, retention };
+    vec![
+        topic(IOT_SENSORS, Raw, PARTITIONS, week),
+        topic(SENSORS, Reference, PARTITIONS, Retention::Compacted),
+        topic(SENSOR_ALERTS_CRITICAL, Result, PARTITIONS, week),
+        topic(SENSOR_ALERTS_HIGH, Result, PARTITIONS, week),
+        topic(SENSOR_ALERTS_WARNING, Result, PARTITIONS, week),
+        topic(SENSOR_AVERAGES, Result, PARTITIONS, week),
+        topic(LATE_EVENTS, Side, PARTITIONS, week),
+        topic(DEAD_LETTERS, Side, PARTITIONS, week),
+        topic(&changelog("sensors"), Internal, PARTITIONS, Retention::Compacted),
+        topic(CONTROL, Internal, 1, Retention::Compacted),
+        topic(TELEMETRY, Internal, 1, Retention::Millis(3600 * 1000)),
+    ]
+}
+
+/// Names of the result topics, which the indexer reads.
+pub fn results() -> Vec<String> {
+    catalogue().into_iter().filter(|t| t.kind == Kind::Result).map(|t| t.name).collect()
+}
