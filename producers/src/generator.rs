@@ -1,0 +1,34 @@
+use millrace_wire::Timestamp;
+
+/// Key and value of an event; its buffers are used again for the next one.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// What decides the partition.
+    pub key: Vec<u8>,
+    /// JSON.
+    pub value: Vec<u8>,
+}
+
+/// A record of a compacted reference topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The reference topic.
+    pub topic: &'static str,
+    /// Key and value.
+    pub record: Record,
+}
+
+/// Makes the events of one stream.
+pub trait Generator: Send {
+    /// The topic that the events go to; also the name of the stream in commands and telemetry.
+    fn stream(&self) -> &'static str;
+
+    /// Reference data that the events refer to: written before the first of them.
+    fn reference(&self) -> Vec<Reference>;
+
+    /// Writes the next event into `record`, replacing what it holds.
+    ///
+    /// # Errors
+    /// The event can't be written as JSON.
+    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> serde_json::Result<()>;
+}

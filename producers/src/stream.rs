@@ -1,0 +1,258 @@
+//! One stream's thread: every few milliseconds it sends what is due.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use millrace_service::{KafkaArgs, Shutdown, clock};
+use millrace_wire::telemetry;
+use millrace_wire::{Timestamp, telemetry::Ack};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::delivery::{Context, Deliveries, producer};
+use crate::order::Order;
+use crate::pace::Pace;
+use crate::{Generator, Record};
+
+/// How often the thread looks what is due. A command wakes it at once.
+const TICK: Duration = Duration::from_millis(10);
+/// Events sent before the thread looks at commands again.
+const AT_MOST: u64 = 2_000;
+/// What is under way when the process is asked to stop has this long to arrive.
+const FLUSH: Duration = Duration::from_secs(7);
+
+/// A command for a stream, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RateCommand {
+    /// Events/s.
+    pub rate: f64,
+    /// Id of the record that says so.
+    pub id: String,
+    /// Its version.
+    pub version: i64,
+}
+
+/// What telemetry shows of a stream; written by its thread.
+pub struct Status {
+    /// The topic.
+    pub stream: &'static str,
+    /// What Kafka acknowledged.
+    pub deliveries: Arc<Deliveries>,
+    /// Events never generated, because the stream was too far behind.
+    pub forgone: AtomicU64,
+    rate: AtomicU64,
+    version: AtomicI64,
+}
+
+impl Status {
+    /// A stream that has not started.
+    pub fn new(stream: &'static str, rate: f64) -> Self {
+        Self {
+            stream,
+            deliveries: Arc::default(),
+            forgone: AtomicU64::new(0),
+            rate: AtomicU64::new(rate.to_bits()),
+            version: AtomicI64::new(-1),
+        }
+    }
+
+    /// As telemetry says it.
+    pub fn gauge(&self) -> telemetry::Generator {
+        telemetry::Generator {
+            stream: self.stream.to_owned(),
+            target_rate: f64::from_bits(self.rate.load(Relaxed)),
+            version: self.version.load(Relaxed),
+            produced: self.deliveries.produced.load(Relaxed),
+            bytes: self.deliveries.bytes.load(Relaxed),
+            failed: self.deliveries.failed.load(Relaxed),
+            in_flight: self.deliveries.in_flight.load(Relaxed),
+            error: self.deliveries.error(clock::now_ms()),
+        }
+    }
+
+    fn in_force(&self, rate: f64, version: i64) {
+        self.rate.store(rate.to_bits(), Relaxed);
+        self.version.store(version, Relaxed);
+    }
+}
+
+/// A stream's thread.
+pub struct Stream {
+    generator: Box<dyn Generator>,
+    order: Order,
+    pace: Pace,
+    started: Instant,
+    status: Arc<Status>,
+    kafka: KafkaArgs,
+    client_id: String,
+    producer: BaseProducer<Context>,
+    /// The event that is being sent.
+    record: Record,
+    /// `record` did not fit into the client's buffer and is still to be sent.
+    held: bool,
+}
+
+impl Stream {
+    /// A stream at rate 0.
+    ///
+    /// # Errors
+    /// The Kafka client can't be made from these settings.
+    pub fn new(
+        kafka: KafkaArgs,
+        component: &str,
+        generator: Box<dyn Generator>,
+        order: Order,
+        status: Arc<Status>,
+    ) -> anyhow::Result<Self> {
+        let client_id = format!("{component}-{}", generator.stream());
+        let producer = producer(&kafka, &client_id, status.deliveries.clone())?;
+        let started = Instant::now();
+        Ok(Self {
+            generator,
+            order,
+            pace: Pace::new(started.elapsed(), 0.0),
+            started,
+            status,
+            kafka,
+            client_id,
+            producer,
+            record: Record::default(),
+            held: false,
+        })
+    }
+
+    /// Writes the reference data and waits until Kafka has it. `false` if asked to stop meanwhile.
+    ///
+    /// # Errors
+    /// Kafka refuses a record.
+    pub fn write_reference(&self, shutdown: &Shutdown) -> anyhow::Result<bool> {
+        let refused = Arc::new(Deliveries::default());
+        let producer = producer(&self.kafka, &format!("{}-reference", self.client_id), refused.clone())?;
+        for reference in self.generator.reference() {
+            let mut record =
+                BaseRecord::to(reference.topic).key(&reference.record.key).payload(&reference.record.value);
+            while let Err((error, unsent)) = producer.send(record) {
+                if shutdown.requested() {
+                    return Ok(false);
+                }
+                if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                    return Err(error.into());
+                }
+                record = unsent;
+                producer.poll(TICK);
+            }
+        }
+        while producer.in_flight_count() > 0 {
+            if shutdown.requested() {
+                return Ok(false);
+            }
+            producer.poll(TICK);
+        }
+        match refused.error(clock::now_ms()) {
+            Some(error) => anyhow::bail!("reference data of {}: {error}", self.status.stream),
+            None => Ok(true),
+        }
+    }
+
+    /// Starts with this rate, which no command has asked for.
+    pub fn start_at(&mut self, rate: f64) {
+        self.pace.set_rate(self.started.elapsed(), rate);
+        self.status.in_force(rate, -1);
+    }
+
+    /// Sends events until `shutdown` or until no one can command it any more, then waits for what is under way.
+    pub fn run(mut self, commands: &Receiver<RateCommand>, acks: &UnboundedSender<Ack>, shutdown: &Shutdown) {
+        while !shutdown.requested() {
+            match commands.recv_timeout(TICK) {
+                Ok(command) => {
+                    self.apply(&command);
+                    // Nobody listens only when the process is stopping.
+                    let _ = acks.send(Ack {
+                        id: command.id,
+                        version: command.version,
+                        at_ms: clock::now_ms(),
+                        refused: None,
+                    });
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.send_due();
+            self.look_after_deliveries();
+        }
+        if self.producer.flush(FLUSH).is_err() {
+            let lost = self.producer.in_flight_count();
+            tracing::warn!(stream = self.status.stream, lost, "stopped before Kafka acknowledged everything");
+        }
+        self.look_after_deliveries();
+    }
+
+    fn apply(&mut self, command: &RateCommand) {
+        self.pace.set_rate(self.started.elapsed(), command.rate);
+        self.status.in_force(command.rate, command.version);
+        tracing::info!(
+            stream = self.status.stream,
+            rate = command.rate,
+            version = command.version,
+            "rate changed"
+        );
+    }
+
+    fn send_due(&mut self) {
+        let due = self.pace.due(self.started.elapsed()).min(AT_MOST);
+        self.status.forgone.store(self.pace.forgone(), Relaxed);
+        for _ in 0..due {
+            if !self.held {
+                let time = self.order.event_time(Timestamp(clock::now_ms()));
+                if let Err(error) = self.generator.next(time, &mut self.record) {
+                    tracing::error!(stream = self.status.stream, %error, "an event could not be written");
+                    self.pace.sent(1);
+                    continue;
+                }
+            }
+            let record = BaseRecord::to(self.status.stream).key(&self.record.key).payload(&self.record.value);
+            self.held = false;
+            if let Err((error, _)) = self.producer.send(record) {
+                self.held = true;
+                if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                    self.replace_if_broken(&error);
+                }
+                // It is tried again at the next tick; meanwhile the pace decides what is forgone.
+                return;
+            }
+            self.pace.sent(1);
+        }
+    }
+
+    /// Runs the callbacks of everything that has been acknowledged, without waiting.
+    fn look_after_deliveries(&self) {
+        let mut before = None;
+        // A poll without waiting takes one event, which holds a batch of acknowledgements.
+        loop {
+            self.producer.poll(Duration::ZERO);
+            let left = self.producer.in_flight_count();
+            if left == 0 || before == Some(left) {
+                self.status.deliveries.under_way(u64::try_from(left).unwrap_or(0), clock::now_ms());
+                return;
+            }
+            before = Some(left);
+        }
+    }
+
+    /// An idempotent producer that has met a fatal error sends nothing any more: a new one goes on.
+    fn replace_if_broken(&mut self, error: &KafkaError) {
+        let fatal = self.producer.client().fatal_error();
+        tracing::error!(stream = self.status.stream, %error, ?fatal, "the Kafka client did not take a record");
+        if fatal.is_none() {
+            return;
+        }
+        match producer(&self.kafka, &self.client_id, self.status.deliveries.clone()) {
+            Ok(new) => self.producer = new,
+            Err(error) => tracing::error!(%error, "the Kafka client can't be replaced"),
+        }
+    }
+}
