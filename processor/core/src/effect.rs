@@ -1,0 +1,84 @@
+//! What a step asks its owner to do.
+
+use std::ops::Range;
+
+use serde::Serialize;
+
+/// One thing to do. Keys and values are byte ranges in the [`Effects`] that hold it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Write a record to `topic`.
+    Emit {
+        /// Where to.
+        topic: &'static str,
+        /// Its key.
+        key: Range<usize>,
+        /// Its value.
+        value: Range<usize>,
+    },
+    /// The record of this step came after its window had closed: it goes to `late-events` as it is.
+    Late {
+        /// The job that refused it.
+        job: &'static str,
+        /// Watermark at that moment, epoch ms.
+        watermark: i64,
+    },
+    /// The record of this step can't be processed: it goes to `dead-letters` as it is.
+    Dead {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// A buffer of effects, made to be used again and again: in the steady state a step allocates nothing.
+#[derive(Debug, Default)]
+pub struct Effects {
+    bytes: Vec<u8>,
+    items: Vec<Effect>,
+}
+
+impl Effects {
+    /// What to do, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Effect> {
+        self.items.iter()
+    }
+
+    /// The bytes of a key or value.
+    pub fn bytes(&self, range: &Range<usize>) -> &[u8] {
+        self.bytes.get(range.clone()).unwrap_or_default()
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Forgets everything, keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.items.clear();
+    }
+
+    /// Adds a record, its value written as JSON.
+    pub fn emit<T: Serialize>(&mut self, topic: &'static str, key: &str, value: &T) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(key.as_bytes());
+        let middle = self.bytes.len();
+        match serde_json::to_writer(&mut self.bytes, value) {
+            Ok(()) => self.items.push(Effect::Emit { topic, key: start..middle, value: middle..self.bytes.len() }),
+            // A result type that has no JSON form is a bug of its job; the record that led to it must not be lost.
+            Err(error) => {
+                self.bytes.truncate(start);
+                self.dead(format!("the result for {topic} can't be written as JSON: {error}"));
+            }
+        }
+    }
+
+    pub(crate) fn late(&mut self, job: &'static str, watermark: i64) {
+        self.items.push(Effect::Late { job, watermark });
+    }
+
+    pub(crate) fn dead(&mut self, reason: String) {
+        self.items.push(Effect::Dead { reason });
+    }
+}

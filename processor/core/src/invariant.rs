@@ -1,0 +1,44 @@
+//! What must always hold, as named predicates. They are evaluated in tests and in production; a violation is counted
+//! and shown, and never stops the job.
+
+use serde::{Deserialize, Serialize};
+
+/// A predicate that did not hold: a bug of the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Violation {
+    /// The watermark fell.
+    WatermarkFell,
+    /// A timer came due for a window that is not there.
+    TimerWithoutWindow,
+    /// A record is in none or in two of: filtered, late, pending, done.
+    RecordsDoNotBalance,
+}
+
+/// What became of the records of a job, since the app's first start. Part of the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Stats {
+    /// Records that the job saw.
+    pub records: u64,
+    /// Records that do not concern it.
+    pub filtered: u64,
+    /// Records that came too late.
+    pub late: u64,
+    /// Records whose work is done: passed on, or in a window that has been forgotten.
+    pub done: u64,
+    /// Results.
+    pub emitted: u64,
+    /// Violations.
+    pub violations: u64,
+}
+
+impl Stats {
+    /// Every record is in exactly one of filtered, late, pending, done.
+    pub fn balances(&self, pending: u64) -> bool {
+        self.records == self.filtered + self.late + pending + self.done
+    }
+
+    /// Counts a violation.
+    pub fn violation(&mut self, _violation: Violation) {
+        self.violations += 1;
+    }
+}

@@ -1,0 +1,574 @@
+//! The DataStream-like API that jobs are written in.
+//!
+//! A job is a chain of operators, put together once and compiled to one function per record: no boxes between them.
+//! Each operator hands a reference to the next. Functions get the job's live parameters as their last argument.
+//!
+//! ```
+//! use millrace_core::params::NoParams;
+//! use millrace_core::stream::{Job, job};
+//! use millrace_core::testing::Harness;
+//!
+//! fn large() -> Box<dyn Job<u32>> {
+//!     job::<u32, NoParams>("large", "Numbers above ten.")
+//!         .source(|n: &u32| Some(n))
+//!         .filter(|n, _| *n > 10)
+//!         .map(|n, at, _| (*n, at.0))
+//!         .to(|_| ("large-numbers", "all"))
+//! }
+//! let mut test = Harness::new(large);
+//! test.record(&7, 1_000);
+//! test.record(&12, 2_000);
+//! assert_eq!(test.emitted("large-numbers"), [serde_json::json!([12, 2000])]);
+//! ```
+
+use std::any::Any;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::effect::Effects;
+use crate::invariant::{Stats, Violation};
+use crate::params::{Params, merge};
+use crate::state::{KeyedState, Table};
+use crate::time::{EventTime, Watermark};
+use crate::window::operator::WindowOperator;
+use crate::window::{Aggregate, WindowSpec};
+
+/// Where the record of this step is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// Topic.
+    pub topic: &'static str,
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+}
+
+/// What a step knows, whichever job it is in.
+pub struct Scope<'a> {
+    /// Processing time: an input like any other, epoch ms.
+    pub now: i64,
+    /// No record with `time <= watermark` is expected.
+    pub watermark: Watermark,
+    /// Latest event time seen, epoch ms.
+    pub max_seen: Option<i64>,
+    /// The record of this step; `None` when time moves without one.
+    pub origin: Option<Origin>,
+    /// What the step asks for.
+    pub effects: &'a mut Effects,
+}
+
+/// What an operator knows in a step.
+pub struct Context<'a, P> {
+    /// The job's parameters in force.
+    pub params: &'a P,
+    /// See [`Scope`].
+    pub now: i64,
+    /// See [`Scope`].
+    pub watermark: Watermark,
+    /// See [`Scope`].
+    pub max_seen: Option<i64>,
+    /// See [`Scope`].
+    pub origin: Option<Origin>,
+    effects: &'a mut Effects,
+    stats: &'a mut Stats,
+    job: &'static str,
+}
+
+impl<P> Context<'_, P> {
+    /// The record of this step came too late for this job.
+    pub(crate) fn late(&mut self) {
+        self.stats.late += 1;
+        self.effects.late(self.job, self.watermark.0);
+    }
+
+    /// The work on so many records is done.
+    pub(crate) fn done(&mut self, records: u64) {
+        self.stats.done += records;
+    }
+
+    /// Counts a violation of an invariant.
+    pub(crate) fn violation(&mut self, violation: Violation) {
+        self.stats.violation(violation);
+    }
+}
+
+/// A step of a job: takes records of type `I`, hands on records of type `Out`.
+pub trait Operator<P, I> {
+    /// What it hands on.
+    type Out;
+
+    /// A record.
+    fn record(
+        &mut self,
+        record: &I,
+        at: EventTime,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    );
+
+    /// `ctx.watermark` has risen.
+    fn watermark(&mut self, _ctx: &mut Context<'_, P>, _out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>)) {}
+
+    /// A record of a reference topic, as the app parsed it.
+    fn reference(&mut self, _event: &dyn Any) {}
+
+    /// The state is loaded; records follow.
+    fn start(&mut self, _ctx: &mut Context<'_, P>) {}
+
+    /// `ctx.params` are new.
+    fn params_changed(&mut self, _ctx: &mut Context<'_, P>) {}
+
+    /// Visits the tables of state, always in the same order.
+    fn tables(&mut self, _visit: &mut dyn FnMut(&mut dyn Table)) {}
+
+    /// Records held in open windows.
+    fn pending(&self) -> u64 {
+        0
+    }
+}
+
+/// One operator behind the other.
+pub struct Then<A, B>(A, B);
+
+impl<P, I, A, B> Operator<P, I> for Then<A, B>
+where
+    A: Operator<P, I>,
+    B: Operator<P, A::Out>,
+{
+    type Out = B::Out;
+
+    fn record(
+        &mut self,
+        record: &I,
+        at: EventTime,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    ) {
+        let Self(first, second) = self;
+        first.record(record, at, ctx, &mut |record, at, ctx| second.record(record, at, ctx, out));
+    }
+
+    fn watermark(&mut self, ctx: &mut Context<'_, P>, out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>)) {
+        let Self(first, second) = self;
+        first.watermark(ctx, &mut |record, at, ctx| second.record(record, at, ctx, out));
+        second.watermark(ctx, out);
+    }
+
+    fn reference(&mut self, event: &dyn Any) {
+        self.0.reference(event);
+        self.1.reference(event);
+    }
+
+    fn start(&mut self, ctx: &mut Context<'_, P>) {
+        self.0.start(ctx);
+        self.1.start(ctx);
+    }
+
+    fn params_changed(&mut self, ctx: &mut Context<'_, P>) {
+        self.0.params_changed(ctx);
+        self.1.params_changed(ctx);
+    }
+
+    fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {
+        self.0.tables(visit);
+        self.1.tables(visit);
+    }
+
+    fn pending(&self) -> u64 {
+        self.0.pending() + self.1.pending()
+    }
+}
+
+/// Hands on the part of an event that concerns the job.
+pub struct Select<F>(F);
+
+impl<P, E, I, F: Fn(&E) -> Option<&I>> Operator<P, E> for Select<F> {
+    type Out = I;
+
+    fn record(
+        &mut self,
+        event: &E,
+        at: EventTime,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&I, EventTime, &mut Context<'_, P>),
+    ) {
+        match (self.0)(event) {
+            Some(record) => out(record, at, ctx),
+            None => ctx.stats.filtered += 1,
+        }
+    }
+}
+
+/// Hands on what satisfies a predicate.
+pub struct Filter<F>(F);
+
+impl<P, I, F: Fn(&I, &P) -> bool> Operator<P, I> for Filter<F> {
+    type Out = I;
+
+    fn record(
+        &mut self,
+        record: &I,
+        at: EventTime,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&I, EventTime, &mut Context<'_, P>),
+    ) {
+        if (self.0)(record, ctx.params) {
+            out(record, at, ctx);
+        } else {
+            ctx.stats.filtered += 1;
+        }
+    }
+}
+
+/// Makes one record of each.
+pub struct MapRecord<F>(F);
+
+impl<P, I, O, F: Fn(&I, EventTime, &Context<'_, P>) -> O> Operator<P, I> for MapRecord<F> {
+    type Out = O;
+
+    fn record(
+        &mut self,
+        record: &I,
+        at: EventTime,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&O, EventTime, &mut Context<'_, P>),
+    ) {
+        let mapped = (self.0)(record, at, ctx);
+        out(&mapped, at, ctx);
+    }
+}
+
+/// A record with the reference data of its key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Enriched<I, T> {
+    /// The record.
+    pub record: I,
+    /// Its reference data, as known when the record was processed.
+    pub reference: Option<T>,
+}
+
+/// Joins a stream with a table that a reference topic keeps up to date.
+pub struct Enrich<K, R, E, T> {
+    key: K,
+    reference: R,
+    table: KeyedState<T>,
+    events: PhantomData<fn(E)>,
+}
+
+impl<P, I, K, R, E, T> Operator<P, I> for Enrich<K, R, E, T>
+where
+    I: Clone,
+    K: Fn(&I) -> &str,
+    E: 'static,
+    R: Fn(&E) -> Option<(&str, Option<&T>)>,
+    T: Clone + PartialEq + Serialize + DeserializeOwned,
+{
+    type Out = Enriched<I, T>;
+
+    fn record(
+        &mut self,
+        record: &I,
+        at: EventTime,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    ) {
+        let reference = self.table.get((self.key)(record).as_bytes()).cloned();
+        out(&Enriched { record: record.clone(), reference }, at, ctx);
+    }
+
+    fn reference(&mut self, event: &dyn Any) {
+        if let Some((key, value)) = event.downcast_ref::<E>().and_then(&self.reference)
+            && self.table.get(key.as_bytes()) != value
+        {
+            self.table.set(key.as_bytes(), value.cloned());
+        }
+    }
+
+    fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {
+        visit(&mut self.table);
+    }
+}
+
+/// What a job is, for people and for forms.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Descriptor {
+    /// Its name, unique in its app.
+    pub name: &'static str,
+    /// One sentence.
+    pub description: &'static str,
+    /// Topics that it reads.
+    pub inputs: &'static [&'static str],
+    /// Topics that it writes.
+    pub outputs: &'static [&'static str],
+    /// JSON Schema of its parameters.
+    pub schema: Value,
+}
+
+/// Starts a job. `E` is what the app parses its records to, `P` the job's parameters.
+pub fn job<E, P: Params>(name: &'static str, description: &'static str) -> JobBuilder<E, P> {
+    JobBuilder {
+        descriptor: Descriptor { name, description, inputs: &[], outputs: &[], schema: P::schema() },
+        types: PhantomData,
+    }
+}
+
+/// A job whose source is not named yet.
+pub struct JobBuilder<E, P> {
+    descriptor: Descriptor,
+    types: PhantomData<fn(E, P)>,
+}
+
+impl<E, P> JobBuilder<E, P> {
+    /// Names its topics, for people.
+    pub fn topics(mut self, inputs: &'static [&'static str], outputs: &'static [&'static str]) -> Self {
+        self.descriptor.inputs = inputs;
+        self.descriptor.outputs = outputs;
+        self
+    }
+
+    /// The part of an event that concerns the job; events without it are filtered.
+    pub fn source<I, F: Fn(&E) -> Option<&I>>(self, select: F) -> Stream<E, P, I, Select<F>> {
+        Stream { descriptor: self.descriptor, op: Select(select), types: PhantomData }
+    }
+}
+
+/// A stream of records of type `I` in a job.
+pub struct Stream<E, P, I, Op> {
+    descriptor: Descriptor,
+    op: Op,
+    types: PhantomData<fn(E, P, I)>,
+}
+
+impl<E, P, I, Op> Stream<E, P, I, Op> {
+    fn then<O, B: Operator<P, I, Out = O>>(self, next: B) -> Stream<E, P, O, Then<Op, B>> {
+        Stream { descriptor: self.descriptor, op: Then(self.op, next), types: PhantomData }
+    }
+
+    /// Keeps what satisfies the predicate.
+    pub fn filter<F: Fn(&I, &P) -> bool>(self, predicate: F) -> Stream<E, P, I, Then<Op, Filter<F>>> {
+        self.then(Filter(predicate))
+    }
+
+    /// Makes one record of each.
+    pub fn map<O, F: Fn(&I, EventTime, &Context<'_, P>) -> O>(self, map: F) -> Stream<E, P, O, Then<Op, MapRecord<F>>> {
+        self.then(MapRecord(map))
+    }
+
+    /// Groups by a key: what follows has state per key.
+    pub fn key_by<K: Fn(&I) -> &str>(self, key: K) -> Keyed<E, P, I, Op, K> {
+        Keyed { stream: self, key }
+    }
+}
+
+/// A stream grouped by key.
+pub struct Keyed<E, P, I, Op, K> {
+    stream: Stream<E, P, I, Op>,
+    key: K,
+}
+
+impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
+    /// Adds the reference data of the key. `reference` names the key and the data of an event of a
+    /// reference topic; no data means that the key is gone.
+    #[allow(clippy::type_complexity)]
+    pub fn enrich<T, R>(self, reference: R) -> Stream<E, P, Enriched<I, T>, Then<Op, Enrich<K, R, E, T>>>
+    where
+        I: Clone,
+        E: 'static,
+        R: Fn(&E) -> Option<(&str, Option<&T>)>,
+        T: Clone + PartialEq + Serialize + DeserializeOwned,
+    {
+        let enrich = Enrich { key: self.key, reference, table: KeyedState::default(), events: PhantomData };
+        self.stream.then(enrich)
+    }
+
+    #[allow(clippy::type_complexity)]
+    /// Groups by window. `spec` is read again whenever the parameters change: open windows finish under their own.
+    pub fn window<S: Fn(&P) -> WindowSpec>(self, spec: S) -> Windows<E, P, I, Op, K, S, fn(&P) -> i64> {
+        Windows { keyed: self, spec, lateness: |_| 0 }
+    }
+}
+
+/// A stream grouped by key and window.
+pub struct Windows<E, P, I, Op, K, S, L> {
+    keyed: Keyed<E, P, I, Op, K>,
+    spec: S,
+    lateness: L,
+}
+
+impl<E, P, I, Op, K: Fn(&I) -> &str, S: Fn(&P) -> WindowSpec, L: Fn(&P) -> i64> Windows<E, P, I, Op, K, S, L> {
+    /// How long after its end a window takes records, ms; each gives a result again.
+    pub fn allowed_lateness<M: Fn(&P) -> i64>(self, lateness: M) -> Windows<E, P, I, Op, K, S, M> {
+        Windows { keyed: self.keyed, spec: self.spec, lateness }
+    }
+
+    /// Folds each window.
+    #[allow(clippy::type_complexity)]
+    pub fn aggregate<A: Aggregate<I>>(
+        self,
+        aggregate: A,
+    ) -> Stream<E, P, crate::window::Windowed<A::Out>, Then<Op, WindowOperator<K, S, L, A, A::Acc>>> {
+        self.keyed.stream.then(WindowOperator::new(self.keyed.key, self.spec, self.lateness, aggregate))
+    }
+}
+
+impl<E: 'static, P: Params + 'static, I: Serialize + 'static, Op: Operator<P, E, Out = I> + 'static> Stream<E, P, I, Op> {
+    /// Ends the job: writes each record to the topic and key that `route` names.
+    pub fn to<F: Fn(&I) -> (&'static str, &str) + 'static>(self, route: F) -> Box<dyn Job<E>> {
+        Box::new(Chain {
+            descriptor: self.descriptor,
+            op: self.op,
+            route,
+            params: P::default(),
+            version: -1,
+            stats: Stats::default(),
+        })
+    }
+}
+
+/// A job, as its task sees it.
+pub trait Job<E> {
+    /// What it is.
+    fn descriptor(&self) -> &Descriptor;
+    /// A record.
+    fn record(&mut self, event: &E, at: EventTime, scope: &mut Scope<'_>);
+    /// A record of a reference topic.
+    fn reference(&mut self, event: &E);
+    /// The watermark has risen.
+    fn watermark(&mut self, scope: &mut Scope<'_>);
+    /// The state is loaded; records follow.
+    fn start(&mut self, scope: &mut Scope<'_>);
+    /// Puts parameters in force.
+    ///
+    /// # Errors
+    /// They can't be read or are outside of their limits; the ones in force stay.
+    fn set_params(&mut self, version: i64, values: &Map<String, Value>, scope: &mut Scope<'_>) -> Result<(), String>;
+    /// Puts back parameters from the state, before [`Job::start`].
+    ///
+    /// # Errors
+    /// This build's limits refuse them.
+    fn load_params(&mut self, version: i64, values: &Map<String, Value>) -> Result<(), String>;
+    /// Parameters in force.
+    fn params(&self) -> Map<String, Value>;
+    /// Their version; -1 for the defaults.
+    fn params_version(&self) -> i64;
+    /// Visits the tables of state, always in the same order.
+    fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table));
+    /// What became of its records.
+    fn stats(&self) -> Stats;
+    /// Continues counting.
+    fn restore_stats(&mut self, stats: Stats);
+    /// Records held in open windows.
+    fn pending(&self) -> u64;
+}
+
+struct Chain<P, Op, F> {
+    descriptor: Descriptor,
+    op: Op,
+    route: F,
+    params: P,
+    version: i64,
+    stats: Stats,
+}
+
+impl<P, Op, F> Chain<P, Op, F> {
+    /// Splits into the operators with their context, and the end of the chain.
+    fn parts<'a>(&'a mut self, scope: &'a mut Scope<'_>) -> (&'a mut Op, Context<'a, P>, &'a F) {
+        let ctx = Context {
+            params: &self.params,
+            now: scope.now,
+            watermark: scope.watermark,
+            max_seen: scope.max_seen,
+            origin: scope.origin,
+            effects: &mut *scope.effects,
+            stats: &mut self.stats,
+            job: self.descriptor.name,
+        };
+        (&mut self.op, ctx, &self.route)
+    }
+}
+
+fn emit<P, I: Serialize>(route: &impl Fn(&I) -> (&'static str, &str), result: &I, ctx: &mut Context<'_, P>) {
+    let (topic, key) = route(result);
+    ctx.stats.emitted += 1;
+    ctx.effects.emit(topic, key, result);
+}
+
+impl<E, P, I, Op, F> Job<E> for Chain<P, Op, F>
+where
+    E: 'static,
+    P: Params,
+    I: Serialize,
+    Op: Operator<P, E, Out = I>,
+    F: Fn(&I) -> (&'static str, &str),
+{
+    fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    fn record(&mut self, event: &E, at: EventTime, scope: &mut Scope<'_>) {
+        self.stats.records += 1;
+        let before = (self.stats.filtered + self.stats.late, self.op.pending());
+        let (op, mut ctx, route) = self.parts(scope);
+        op.record(event, at, &mut ctx, &mut |result, _, ctx| emit(route, result, ctx));
+        // What was neither refused nor kept has passed through.
+        if (self.stats.filtered + self.stats.late, self.op.pending()) == before {
+            self.stats.done += 1;
+        }
+    }
+
+    fn reference(&mut self, event: &E) {
+        self.op.reference(event);
+    }
+
+    fn watermark(&mut self, scope: &mut Scope<'_>) {
+        let (op, mut ctx, route) = self.parts(scope);
+        op.watermark(&mut ctx, &mut |result, _, ctx| emit(route, result, ctx));
+    }
+
+    fn start(&mut self, scope: &mut Scope<'_>) {
+        let (op, mut ctx, _) = self.parts(scope);
+        op.start(&mut ctx);
+    }
+
+    fn set_params(&mut self, version: i64, values: &Map<String, Value>, scope: &mut Scope<'_>) -> Result<(), String> {
+        self.params = merge(values)?;
+        self.version = version;
+        let (op, mut ctx, _) = self.parts(scope);
+        op.params_changed(&mut ctx);
+        Ok(())
+    }
+
+    fn load_params(&mut self, version: i64, values: &Map<String, Value>) -> Result<(), String> {
+        self.params = merge(values)?;
+        self.version = version;
+        Ok(())
+    }
+
+    fn params(&self) -> Map<String, Value> {
+        self.params.to_map()
+    }
+
+    fn params_version(&self) -> i64 {
+        self.version
+    }
+
+    fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {
+        self.op.tables(visit);
+    }
+
+    fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    fn restore_stats(&mut self, stats: Stats) {
+        self.stats = stats;
+    }
+
+    fn pending(&self) -> u64 {
+        self.op.pending()
+    }
+}

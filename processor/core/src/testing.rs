@@ -1,0 +1,156 @@
+//! Tests of jobs that read like their specification: events in, results out.
+
+use serde_json::{Map, Value};
+
+use crate::effect::{Effect, Effects};
+use crate::stream::{Job, Origin, Scope};
+use crate::time::{EventTime, Watermark};
+
+/// Runs one job on typed events, with a watermark that the test moves.
+pub struct Harness<E> {
+    make: fn() -> Box<dyn Job<E>>,
+    job: Box<dyn Job<E>>,
+    now: i64,
+    watermark: Watermark,
+    max_seen: Option<i64>,
+    offset: i64,
+    effects: Effects,
+}
+
+impl<E: 'static> Harness<E> {
+    /// With empty state.
+    pub fn new(make: fn() -> Box<dyn Job<E>>) -> Self {
+        let mut this = Self {
+            make,
+            job: make(),
+            now: 0,
+            watermark: Watermark::NONE,
+            max_seen: None,
+            offset: 0,
+            effects: Effects::default(),
+        };
+        this.start();
+        this
+    }
+
+    fn scope<'a>(&self, effects: &'a mut Effects, origin: Option<Origin>) -> Scope<'a> {
+        Scope { now: self.now, watermark: self.watermark, max_seen: self.max_seen, origin, effects }
+    }
+
+    fn start(&mut self) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.job.start(&mut self.scope(&mut effects, None));
+        self.effects = effects;
+    }
+
+    /// A record at this event time; its origin is `test/0` with rising offsets from 0.
+    pub fn record(&mut self, event: &E, at: i64) {
+        let origin = Origin { topic: "test", partition: 0, offset: self.offset };
+        self.offset += 1;
+        self.max_seen = Some(self.max_seen.map_or(at, |max| max.max(at)));
+        let mut effects = std::mem::take(&mut self.effects);
+        let mut scope = self.scope(&mut effects, Some(origin));
+        self.job.record(event, EventTime(at), &mut scope);
+        self.effects = effects;
+    }
+
+    /// A record of a reference topic.
+    pub fn reference(&mut self, event: &E) {
+        self.job.reference(event);
+    }
+
+    /// Moves the watermark.
+    pub fn watermark(&mut self, to: i64) {
+        self.watermark = Watermark(to);
+        let mut effects = std::mem::take(&mut self.effects);
+        self.job.watermark(&mut self.scope(&mut effects, None));
+        self.effects = effects;
+    }
+
+    /// Moves processing time.
+    pub fn processing_time(&mut self, to: i64) {
+        self.now = to;
+    }
+
+    /// Changes parameters.
+    ///
+    /// # Errors
+    /// As the job says.
+    pub fn params(&mut self, version: i64, values: &Value) -> Result<(), String> {
+        let empty = Map::new();
+        let values = values.as_object().unwrap_or(&empty).clone();
+        let mut effects = std::mem::take(&mut self.effects);
+        let result = self.job.set_params(version, &values, &mut self.scope(&mut effects, None));
+        self.effects = effects;
+        result
+    }
+
+    /// Replaces the job by a new one that has only the snapshot of the old. Returns its entries.
+    pub fn restore(&mut self) -> usize {
+        let mut entries = Vec::new();
+        let mut number = 0_usize;
+        self.job.tables(&mut |table| {
+            table.snapshot(&mut |key, value| entries.push((number, key.to_vec(), value.map(<[u8]>::to_vec))));
+            number += 1;
+        });
+        let (stats, params, version) = (self.job.stats(), self.job.params(), self.job.params_version());
+        self.job = (self.make)();
+        self.job.restore_stats(stats);
+        let mut result = self.job.load_params(version, &params);
+        for (table_number, key, value) in &entries {
+            let mut number = 0_usize;
+            self.job.tables(&mut |table| {
+                if number == *table_number
+                    && let Err(error) = table.load(key, value.as_deref())
+                {
+                    result = Err(error.to_string());
+                }
+                number += 1;
+            });
+        }
+        if let Err(error) = result {
+            self.effects.dead(format!("restore: {error}"));
+        }
+        self.start();
+        entries.len()
+    }
+
+    /// Takes what was emitted to a topic since the last call.
+    pub fn emitted(&mut self, topic: &str) -> Vec<Value> {
+        self.keyed(topic).into_iter().map(|(_, value)| value).collect()
+    }
+
+    /// Takes what was emitted to a topic since the last call, with keys.
+    pub fn keyed(&mut self, topic: &str) -> Vec<(String, Value)> {
+        let effects = std::mem::take(&mut self.effects);
+        let mut rest = Effects::default();
+        let mut out = Vec::new();
+        for effect in effects.iter() {
+            match effect {
+                Effect::Emit { topic: to, key, value } => {
+                    let key = String::from_utf8_lossy(effects.bytes(key)).into_owned();
+                    let value = serde_json::from_slice(effects.bytes(value)).unwrap_or(Value::Null);
+                    if *to == topic {
+                        out.push((key, value));
+                    } else {
+                        rest.emit(to, &key, &value);
+                    }
+                }
+                Effect::Late { job, watermark } => rest.late(job, *watermark),
+                Effect::Dead { reason } => rest.dead(reason.clone()),
+            }
+        }
+        self.effects = rest;
+        out
+    }
+
+    /// Everything else that was asked for and not taken yet.
+    pub fn rest(&self) -> Vec<Effect> {
+        self.effects.iter().cloned().collect()
+    }
+
+    /// The job.
+    pub fn job(&mut self) -> &mut dyn Job<E> {
+        &mut *self.job
+    }
+}

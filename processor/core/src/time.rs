@@ -1,0 +1,39 @@
+//! Points and spans of event time, in milliseconds.
+
+use serde::{Deserialize, Serialize};
+
+/// When something happened, epoch ms. May be negative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventTime(pub i64);
+
+/// No record with `time <= watermark` is expected any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Watermark(pub i64);
+
+impl Watermark {
+    /// Before the first one.
+    pub const NONE: Self = Self(i64::MIN);
+
+    /// The watermark, or `None` before the first one.
+    pub fn get(self) -> Option<i64> {
+        (self != Self::NONE).then_some(self.0)
+    }
+}
+
+/// `[start, end)`, ordered by start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TimeWindow {
+    /// Inclusive, epoch ms.
+    pub start: i64,
+    /// Exclusive, epoch ms.
+    pub end: i64,
+}
+
+impl TimeWindow {
+    /// The last instant inside: `end - 1`. Flink's `maxTimestamp`.
+    pub fn last(self) -> i64 {
+        self.end.saturating_sub(1)
+    }
+}

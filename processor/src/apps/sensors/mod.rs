@@ -1,0 +1,150 @@
+//! App `sensors`: mold alert. Reads `iot-sensors` and the reference topic `sensors`.
+
+mod humidity_average;
+mod mold_filter;
+
+use compact_str::CompactString;
+use millrace_core::task::{Parsed, SourceKind};
+use millrace_core::watermark::BoundedOutOfOrderness;
+use millrace_core::{App, EventTime, Record, Source};
+use millrace_wire::event::{DeviceType, Reading, Sensor};
+use millrace_wire::topic;
+
+/// What a record of this app is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// From `iot-sensors`.
+    Reading(Reading),
+    /// From `sensors`.
+    Sensor(Sensor),
+    /// A tombstone in `sensors`.
+    SensorGone(CompactString),
+}
+
+impl Event {
+    fn reading(&self) -> Option<&Reading> {
+        match self {
+            Self::Reading(reading) => Some(reading),
+            Self::Sensor(_) | Self::SensorGone(_) => None,
+        }
+    }
+
+    fn humidity(&self) -> Option<&Reading> {
+        self.reading().filter(|reading| reading.device_type == DeviceType::Humidity)
+    }
+
+    fn sensor(&self) -> Option<(&str, Option<&Sensor>)> {
+        match self {
+            Self::Sensor(sensor) => Some((&sensor.sensor_id, Some(sensor))),
+            Self::SensorGone(id) => Some((id, None)),
+            Self::Reading(_) => None,
+        }
+    }
+}
+
+/// The app.
+pub const APP: App<Event> = App {
+    name: "sensors",
+    sources: &[
+        Source { topic: topic::IOT_SENSORS, kind: SourceKind::Stream },
+        Source { topic: topic::SENSORS, kind: SourceKind::Reference },
+    ],
+    parse,
+    order: BoundedOutOfOrderness { max_out_of_orderness: 5_000, idle_timeout: Some(10_000) },
+    jobs: || vec![mold_filter::job(), humidity_average::job()],
+};
+
+fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
+    let Some(value) = record.value else {
+        return match (record.source, record.key.map(std::str::from_utf8)) {
+            (1, Some(Ok(key))) => Ok(Parsed { event: Event::SensorGone(key.into()), at: EventTime(0) }),
+            _ => Err("the record has no value".to_owned()),
+        };
+    };
+    if record.source == 1 {
+        let sensor = serde_json::from_slice(value).map_err(|e| format!("not a sensor: {e}"))?;
+        return Ok(Parsed { event: Event::Sensor(sensor), at: EventTime(0) });
+    }
+    let reading: Reading = serde_json::from_slice(value).map_err(|e| format!("not a sensor reading: {e}"))?;
+    let at = EventTime(reading.timestamp.millis());
+    Ok(Parsed { event: Event::Reading(reading), at })
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_core::{Effect, Effects, Input};
+
+    use super::*;
+
+    fn reading(sensor: &str, at: i64, value: f64) -> String {
+        format!(r#"{{"timestamp":{at},"sensorId":"{sensor}","deviceType":"humidity","value":{value},"location":"cellar"}}"#)
+    }
+
+    #[test]
+    fn malformed_records_are_dead_and_stop_nothing() {
+        let mut task = APP.task(0).unwrap();
+        task.start();
+        let mut effects = Effects::default();
+        let values: [Option<&[u8]>; 4] = [Some(b"\xff\xfe"), Some(br#"{"timestamp":"soon"}"#), None, Some(b"")];
+        for (offset, value) in values.into_iter().enumerate() {
+            let record = Record { source: 0, offset: offset as i64, key: None, value };
+            task.step(Input::Record(record), &mut effects).unwrap();
+        }
+        let good = reading("s", 1_000, 65.0);
+        let record = Record { source: 0, offset: 4, key: None, value: Some(good.as_bytes()) };
+        task.step(Input::Record(record), &mut effects).unwrap();
+        let dead = effects.iter().filter(|e| matches!(e, Effect::Dead { .. })).count();
+        let emitted = effects.iter().filter(|e| matches!(e, Effect::Emit { .. })).count();
+        assert_eq!((dead, emitted, task.totals().dead, task.totals().records), (4, 1, 4, 5));
+        assert_eq!(task.offsets(), [("iot-sensors", 5)]);
+    }
+
+    /// A task that is cut at any commit and restored from its changelog gives what an uncut one gives.
+    #[test]
+    fn restored_from_the_changelog_it_continues_exactly() {
+        let run = |cut: bool| {
+            let (mut task, mut log) = (APP.task(3).unwrap(), std::collections::BTreeMap::new());
+            task.start();
+            let mut out = Vec::new();
+            let params = serde_json::json!({"window_size_s": 10});
+            for i in 0..400_i64 {
+                let mut effects = Effects::default();
+                if i == 150 {
+                    let input =
+                        Input::Parameters { job: "humidity-average", version: 7, values: params.as_object().unwrap() };
+                    task.step(input, &mut effects).unwrap();
+                }
+                let at = 1_000_000 + i * 2_000 - (i % 7) * 1_500;
+                let value = reading(&format!("s{}", i % 3), at, 50.0 + (i % 40) as f64);
+                let record = Record { source: 0, offset: i, key: None, value: Some(value.as_bytes()) };
+                task.step(Input::Record(record), &mut effects).unwrap();
+                for effect in effects.iter() {
+                    out.push(match effect {
+                        Effect::Emit { topic, key, value } => {
+                            format!("{topic} {:?} {:?}", effects.bytes(key), effects.bytes(value))
+                        }
+                        other => format!("{other:?}"),
+                    });
+                }
+                task.changes(&mut |key, value| {
+                    log.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+                });
+                if cut && i % 13 == 0 {
+                    task = APP.task(3).unwrap();
+                    for (key, value) in &log {
+                        assert!(task.load(key, value.as_deref()).unwrap());
+                    }
+                    task.start();
+                }
+            }
+            let stats: Vec<_> = task.jobs().into_iter().map(|job| (job.stats, job.pending, job.params_version)).collect();
+            (out, stats, task.offsets(), task.watermark())
+        };
+        let (whole, cut) = (run(false), run(true));
+        assert!(whole.0.iter().any(|line| line.starts_with("sensor-averages")));
+        assert_eq!(whole, cut);
+        for (stats, pending, _) in whole.1 {
+            assert!(stats.balances(pending) && stats.violations == 0, "{stats:?} {pending}");
+        }
+    }
+}
