@@ -1,0 +1,115 @@
+//! Checkpoints and recoveries.
+
+use leptos::prelude::*;
+use millrace_wire::telemetry::Checkpoint;
+
+use crate::format;
+use crate::page::Page;
+
+const ROWS: usize = 12;
+
+/// The section.
+#[component]
+pub fn Checkpoints() -> impl IntoView {
+    view! {
+        <section class="pair" aria-label="Checkpoints and recoveries">
+            <List/>
+            <Recoveries/>
+        </section>
+    }
+    .into_any()
+}
+
+#[component]
+fn List() -> impl IntoView {
+    let page = expect_context::<Page>();
+    let rows = move || {
+        page.checkpoints.with(|all| {
+            let longest = all.iter().take(ROWS).map(|c| c.duration_ms).fold(1.0, f64::max);
+            let row = |c: &Checkpoint| {
+                let share = (c.duration_ms / longest * 100.0).clamp(2.0, 100.0);
+                let state = c.error.clone().map(|error| view! { <span class="ack bad">"✕ "{error}</span> });
+                view! {
+                    <tr class:failed=c.error.is_some()>
+                        <td class="n">{format::clock(c.at_ms, page.utc_offset_min)}</td>
+                        <td>{c.app.clone()}"/"{c.partition}</td>
+                        <td class="bar">
+                            <span class="bar" style:width=format!("{share:.0}%") aria-hidden="true"></span>
+                        </td>
+                        <td class="n">{format::millis(c.duration_ms)}</td>
+                        <td class="n">{format::millis(c.blocked_ms)}</td>
+                        <td class="n">{format::bytes(c.bytes)}</td>
+                        <td class="n">{format::total(c.entries)}{state}</td>
+                    </tr>
+                }
+            };
+            all.iter().take(ROWS).map(row).collect_view()
+        })
+    };
+    let empty = move || {
+        page.checkpoints.with(Vec::is_empty).then(|| view! { <p class="empty">"No checkpoint yet; there is one every 10 s."</p> })
+    };
+    view! {
+        <div class="card">
+            <div class="heading"><h2>"Checkpoints"</h2><span class="quiet">"start to durable; “blocked” held up processing"</span></div>
+            <div class="scroll" tabindex="0" role="region" aria-label="Checkpoints">
+                <table>
+                    <thead><tr>
+                        <th scope="col" class="n">"Time"</th><th scope="col">"Task"</th>
+                        <th scope="col" class="bar"><span class="hidden">"Duration, drawn"</span></th>
+                        <th scope="col" class="n">"Duration"</th><th scope="col" class="n">"Blocked"</th>
+                        <th scope="col" class="n">"Size"</th><th scope="col" class="n">"Entries"</th>
+                    </tr></thead>
+                    <tbody data-testid="checkpoints">{rows}</tbody>
+                </table>
+            </div>
+            {empty}
+        </div>
+    }
+    .into_any()
+}
+
+#[component]
+fn Recoveries() -> impl IntoView {
+    let page = expect_context::<Page>();
+    let rows = move || {
+        page.recoveries.with(|all| {
+            let row = |r: &millrace_wire::telemetry::Recovery| {
+                let from = r.checkpoint.map_or_else(|| "changelog only".to_owned(), |id| format!("checkpoint {id}"));
+                view! {
+                    <tr>
+                        <td class="n">{format::clock(r.at_ms, page.utc_offset_min)}</td>
+                        <td>{r.app.clone()}"/"{r.partition}</td>
+                        <td class="n">{format::millis(r.duration_ms)}</td>
+                        <td>{from}</td>
+                        <td class="n">{format::total(r.changelog_records)}</td>
+                        <td class="n">{format::grouped(r.offset)}</td>
+                    </tr>
+                }
+            };
+            all.iter().take(ROWS).map(row).collect_view()
+        })
+    };
+    let empty = move || {
+        page.recoveries.with(Vec::is_empty).then(|| {
+            view! { <p class="empty">"No state had to be put back. Kill a worker to see one: "<code>"millrace worker kill 1"</code></p> }
+        })
+    };
+    view! {
+        <div class="card">
+            <div class="heading"><h2>"Recoveries"</h2><span class="quiet">"a task's state put back after a restart"</span></div>
+            <div class="scroll" tabindex="0" role="region" aria-label="Recoveries">
+                <table>
+                    <thead><tr>
+                        <th scope="col" class="n">"Time"</th><th scope="col">"Task"</th>
+                        <th scope="col" class="n">"Took"</th><th scope="col">"From"</th>
+                        <th scope="col" class="n">"Replayed"</th><th scope="col" class="n">"Goes on at"</th>
+                    </tr></thead>
+                    <tbody data-testid="recoveries">{rows}</tbody>
+                </table>
+            </div>
+            {empty}
+        </div>
+    }
+    .into_any()
+}

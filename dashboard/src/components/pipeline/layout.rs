@@ -1,0 +1,108 @@
+//! Where the nodes stand: in a row on a wide page, stacked on a narrow one. Pure.
+
+use super::model::Node;
+
+/// A box, in the units of the drawing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Frame {
+    /// Left.
+    pub x: f64,
+    /// Top.
+    pub y: f64,
+    /// Width.
+    pub w: f64,
+    /// Height.
+    pub h: f64,
+}
+
+/// An arrow's line and where its two labels go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// SVG path.
+    pub path: String,
+    /// Above or right of the line.
+    pub rate_at: (f64, f64),
+    /// Below that.
+    pub lag_at: (f64, f64),
+    /// `middle` or `start`.
+    pub anchor: &'static str,
+}
+
+/// Size of the drawing.
+pub fn size(narrow: bool) -> (f64, f64) {
+    if narrow { (358.0, 622.0) } else { (1216.0, 208.0) }
+}
+
+/// Where a node stands.
+pub fn frame(node: Node, narrow: bool) -> Frame {
+    let at = |x, y, w, h| Frame { x, y, w, h };
+    if narrow {
+        let (left, right) = (1.0, 182.0);
+        return match node {
+            Node::Generators => at(left, 1.0, 356.0, 74.0),
+            Node::Kafka => at(left, 115.0, 356.0, 74.0),
+            Node::Processor => at(left, 229.0, 356.0, 124.0),
+            Node::Results => at(left, 393.0, 356.0, 74.0),
+            Node::Indexer => at(left, 507.0, 111.0, 114.0),
+            Node::Elasticsearch => at(124.0, 507.0, 111.0, 114.0),
+            Node::Gateway => at(right + 65.0, 507.0, 110.0, 114.0),
+        };
+    }
+    match node {
+        Node::Generators => at(1.0, 56.0, 148.0, 92.0),
+        Node::Kafka => at(213.0, 56.0, 148.0, 92.0),
+        Node::Processor => at(425.0, 22.0, 176.0, 160.0),
+        Node::Results => at(665.0, 56.0, 138.0, 92.0),
+        Node::Indexer => at(867.0, 1.0, 138.0, 92.0),
+        Node::Elasticsearch => at(1069.0, 1.0, 146.0, 92.0),
+        Node::Gateway => at(867.0, 113.0, 348.0, 92.0),
+    }
+}
+
+/// The line of an arrow.
+pub fn line(from: Node, to: Node, narrow: bool) -> Line {
+    let (a, b) = (frame(from, narrow), frame(to, narrow));
+    if narrow && !(from == Node::Indexer && to == Node::Elasticsearch) {
+        // Straight down into the middle of the lower box.
+        let x = b.x + b.w / 2.0;
+        let (top, bottom) = (a.y + a.h, b.y);
+        let middle = f64::midpoint(top, bottom);
+        return Line {
+            path: format!("M{x} {top}V{}", bottom - 7.0),
+            rate_at: (x + 10.0, middle + 4.0),
+            lag_at: (x - 10.0, middle + 4.0),
+            anchor: "start",
+        };
+    }
+    let (x1, y1) = (a.x + a.w, a.y + a.h / 2.0);
+    let (x2, y2) = (b.x, b.y + b.h / 2.0);
+    let middle = f64::midpoint(x1, x2);
+    let path = if (y1 - y2).abs() < 1.0 {
+        format!("M{x1} {y1}H{}", x2 - 7.0)
+    } else {
+        format!("M{x1} {y1}C{middle} {y1} {middle} {y2} {} {y2}", x2 - 7.0)
+    };
+    // A rising or falling arrow has its labels at its far end, clear of its siblings.
+    let (label_y, label_x) = if (y1 - y2).abs() < 1.0 { (y1, middle - 2.0) } else { (y2, middle + 2.0) };
+    Line { path, rate_at: (label_x, label_y - 9.0), lag_at: (label_x, label_y + 17.0), anchor: "middle" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boxes_stay_inside_and_apart() {
+        for narrow in [false, true] {
+            let (width, height) = size(narrow);
+            let frames = Node::ALL.map(|n| frame(n, narrow));
+            for (i, a) in frames.iter().enumerate() {
+                assert!(a.x >= 0.0 && a.x + a.w <= width && a.y >= 0.0 && a.y + a.h <= height, "{a:?}");
+                for b in frames.iter().skip(i + 1) {
+                    let apart = a.x + a.w <= b.x || b.x + b.w <= a.x || a.y + a.h <= b.y || b.y + b.h <= a.y;
+                    assert!(apart, "{a:?} and {b:?}");
+                }
+            }
+        }
+    }
+}
