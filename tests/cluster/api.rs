@@ -1,0 +1,186 @@
+use millrace_tests::{Api, Cluster, eventually, now_ms};
+use millrace_wire::api::{ParamsView, Problem, Role, Session};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// What every gateway of this version has.
+const ROUTES: [(&str, &str); 15] = [
+    ("get", "/session"),
+    ("post", "/session"),
+    ("delete", "/session"),
+    ("get", "/overview"),
+    ("get", "/topics"),
+    ("get", "/groups"),
+    ("get", "/jobs"),
+    ("get", "/jobs/{job}/params"),
+    ("put", "/jobs/{job}/params"),
+    ("get", "/jobs/{job}/checkpoints"),
+    ("get", "/producers"),
+    ("put", "/producers/{stream}/rate"),
+    ("get", "/results/{index}"),
+    ("get", "/live"),
+    ("get", "/openapi.json"),
+];
+
+/// A path of the interface with its parameters filled in.
+fn filled(template: &str) -> String {
+    let fill = |segment: &str| match (segment.starts_with('{'), template.split('/').nth(1)) {
+        (true, Some("jobs")) => "sensors.humidity-average".to_owned(),
+        (true, Some("producers" | "topics")) => "iot-sensors".to_owned(),
+        (true, Some("results")) => "sensor-averages".to_owned(),
+        (true, _) => "x".to_owned(),
+        (false, _) => segment.to_owned(),
+    };
+    template.split('/').map(fill).collect::<Vec<_>>().join("/")
+}
+
+/// Paths and methods that the description lists, without the prefix.
+fn described(api: &Api) -> Vec<(String, String)> {
+    let description: Value = api.get("/openapi.json").expect(200).json();
+    assert!(
+        description["openapi"].as_str().is_some_and(|v| v.starts_with("3.")),
+        "{}",
+        description["openapi"]
+    );
+    let paths = description["paths"].as_object().expect("paths");
+    let methods = |(path, item): (&String, &Value)| -> Vec<(String, String)> {
+        let path = path.strip_prefix("/api/v1").unwrap_or(path).to_owned();
+        let method = |m: &String| (m.clone(), path.clone());
+        item.as_object()
+            .unwrap()
+            .keys()
+            .filter(|m| ["get", "put", "post", "delete"].contains(&m.as_str()))
+            .map(method)
+            .collect()
+    };
+    paths.iter().flat_map(methods).collect()
+}
+
+#[test]
+fn the_description_lists_every_route_and_a_reading_one_answers() {
+    let cluster = Cluster::exclusive();
+    let listed = described(&cluster.api);
+    let shape = |path: &str| {
+        path.split('/').map(|s| if s.starts_with('{') { "{}" } else { s }).collect::<Vec<_>>().join("/")
+    };
+    for (method, path) in ROUTES {
+        let found = listed.iter().any(|(m, p)| m == method && shape(p) == shape(path));
+        assert!(found, "{method} {path} is not described: {listed:?}");
+    }
+    for (method, path) in &listed {
+        if method == "get" && path != "/live" && !path.starts_with("/health") && !path.starts_with("/ready") {
+            let answer = cluster.api.get(&filled(path));
+            assert!(answer.status < 500, "GET {path}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn an_anonymous_request_gets_401() {
+    let cluster = Cluster::exclusive();
+    let nobody = Api::anonymous(&cluster.api.url);
+    let mut listed = described(&cluster.api);
+    listed.extend(ROUTES.map(|(method, path)| (method.to_owned(), path.to_owned())));
+    listed.push(("get".to_owned(), "/no-such-thing".to_owned()));
+    for (method, path) in listed {
+        if path == "/session" || ["/health", "/ready", "/metrics"].contains(&path.as_str()) {
+            continue;
+        }
+        let body = (method != "get" && method != "delete").then(|| json!({}));
+        let answer = nobody.send(&method.to_uppercase(), &filled(&path), body.as_ref());
+        assert_eq!(answer.status, 401, "{method} {path}: {}", answer.text);
+        assert_eq!(answer.json::<Problem>().status, 401);
+    }
+    nobody.get("/session").expect(401);
+    assert_eq!(nobody.send_to("GET", "/health", None).status, 200);
+}
+
+#[test]
+fn a_wrong_password_gets_a_problem_and_no_cookie() {
+    let cluster = Cluster::exclusive();
+    let wrong = json!({"username": "admin", "password": "not the password"});
+    let answer = Api::anonymous(&cluster.api.url).send("POST", "/session", Some(&wrong)).expect(401);
+    assert!(answer.headers.get("set-cookie").is_none());
+    let problem: Problem = answer.json();
+    assert!(!problem.title.is_empty() && !problem.detail.is_empty(), "{problem:?}");
+    assert_eq!(answer.headers["content-type"], "application/problem+json");
+}
+
+#[test]
+fn a_viewer_looks_and_changes_nothing() {
+    let cluster = Cluster::exclusive();
+    let (name, password) = (format!("viewer-{}", now_ms()), "a long enough passphrase");
+    cluster.millrace(&["user", "add", &name, "--role", "viewer"], &[("MILLRACE_USER_PASSWORD", password)]);
+    let viewer = Api::sign_in(&cluster.api.url, &name, password);
+    assert_eq!(viewer.get("/session").expect(200).json::<Session>().role, Role::Viewer);
+    for path in
+        ["/overview", "/topics", "/groups", "/jobs", "/producers", "/jobs/sensors.humidity-average/params"]
+    {
+        viewer.get(path).expect(200);
+    }
+    viewer.put("/producers/iot-sensors/rate", &json!({"rate": 1.0})).expect(403);
+    viewer.put("/jobs/sensors.humidity-average/params", &json!({"params": {"window_size_s": 7}})).expect(403);
+    let params: ParamsView = cluster.api.get("/jobs/sensors.humidity-average/params").expect(200).json();
+    assert_eq!(params.params["window_size_s"], 300, "nothing has changed");
+    cluster.millrace(&["user", "remove", &name], &[]);
+    viewer.get("/overview").expect(401);
+}
+
+#[test]
+fn a_change_that_makes_no_sense_is_refused_by_name() {
+    let cluster = Cluster::exclusive();
+    let refused = |params: Value, field: &str| {
+        let answer =
+            cluster.api.put("/jobs/sensors.humidity-average/params", &json!({"params": params})).expect(422);
+        let problem: Problem = answer.json();
+        assert!(problem.detail.contains(field), "{problem:?} does not name {field}");
+    };
+    refused(json!({"window_size_s": 0}), "window_size_s");
+    refused(json!({"window_size_s": 86_401}), "window_size_s");
+    refused(json!({"window_size_s": "five minutes"}), "window_size_s");
+    refused(json!({"window_size_s": 1.5}), "window_size_s");
+    refused(json!({"allowed_lateness_s": -1}), "allowed_lateness_s");
+    refused(json!({"window_size": 10}), "window_size");
+    for rate in [json!(-1), json!(50_001), json!("fast")] {
+        let status = cluster.api.put("/producers/iot-sensors/rate", &json!({"rate": rate})).status;
+        assert!([400, 422].contains(&status), "rate {rate}: {status}");
+    }
+    cluster.api.put("/producers/no-such-stream/rate", &json!({"rate": 1})).expect(404);
+    cluster.api.put("/jobs/sensors.no-such-job/params", &json!({"params": {}})).expect(404);
+}
+
+#[test]
+fn a_change_is_in_force_when_it_is_acknowledged() {
+    let cluster = Cluster::exclusive();
+    for size in [11, 12, 13] {
+        let acknowledgement = cluster.api.set_params("humidity-average", &json!({"window_size_s": size}));
+        println!("window size acknowledged in {:?} ms", acknowledgement.acknowledged_ms);
+        eventually("the parameters say so", Duration::from_secs(5), || {
+            let view: ParamsView =
+                cluster.api.get("/jobs/sensors.humidity-average/params").expect(200).json();
+            let now = (view.params["window_size_s"].clone(), view.version);
+            if now == (json!(size), acknowledgement.version) { Ok(()) } else { Err(format!("{now:?}")) }
+        });
+    }
+}
+
+#[test]
+fn signing_out_ends_the_session() {
+    let cluster = Cluster::exclusive();
+    let (name, password) = (format!("leaver-{}", now_ms()), "a long enough passphrase");
+    cluster.millrace(&["user", "add", &name, "--role", "operator"], &[("MILLRACE_USER_PASSWORD", password)]);
+    let user = Api::sign_in(&cluster.api.url, &name, password);
+    user.get("/overview").expect(200);
+    assert!((200..300).contains(&user.send("DELETE", "/session", None).status));
+    user.get("/overview").expect(401);
+    cluster.millrace(&["user", "remove", &name], &[]);
+}
+
+#[test]
+fn checkpoints_are_made_and_shown() {
+    let cluster = Cluster::exclusive();
+    eventually("a checkpoint is listed", Duration::from_secs(40), || {
+        let answer = cluster.api.get("/jobs/sensors.humidity-average/checkpoints").expect(200);
+        if answer.text.contains("duration_ms") { Ok(()) } else { Err(answer.text) }
+    });
+}

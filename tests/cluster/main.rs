@@ -1,0 +1,20 @@
+//! Tests of a running cluster: `./test integration`. One at a time; each can be repeated on the same cluster.
+
+// All of this is test code: it asserts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+mod api;
+mod brokers;
+mod dead_letters;
+mod exactly_once;
+mod foreign_client;
+mod live;
+mod search;
+mod throughput;
+mod windows;

@@ -1,0 +1,183 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use millrace_wire::telemetry::WorkerState;
+use millrace_wire::topic;
+use serde_json::{Value, json};
+
+use crate::{Api, Kafka, Search, eventually};
+
+/// Tests break things, so they take turns.
+static TURN: Mutex<()> = Mutex::new(());
+/// Signing in is rate-limited: once is enough.
+static ADMIN: OnceLock<Api> = OnceLock::new();
+
+/// The running cluster, for one test at a time. Set by the environment:
+///
+/// | variable | what |
+/// |---|---|
+/// | `MILLRACE_DATA` | the data folder, with `env` and `librdkafka.properties` |
+/// | `MILLRACE_URL` | the gateway |
+/// | `MILLRACE_ADMIN_PASSWORD` | the admin's password |
+/// | `MILLRACE_BIN` | folder of the program `millrace` |
+pub struct Cluster {
+    /// The admin.
+    pub api: Api,
+    /// A foreign Kafka client.
+    pub kafka: Kafka,
+    data: PathBuf,
+    bin: PathBuf,
+    env: BTreeMap<String, String>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!(
+            "{name} is not set: these tests need a running cluster. `./test integration` starts one; for one of your \
+             own set MILLRACE_DATA, MILLRACE_URL, MILLRACE_ADMIN_PASSWORD and MILLRACE_BIN"
+        )
+    })
+}
+
+impl Cluster {
+    /// Waits for its turn and until the cluster is well, with the generator at 100 events/s and default parameters.
+    pub fn exclusive() -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let (data, bin) = (PathBuf::from(variable("MILLRACE_DATA")), PathBuf::from(variable("MILLRACE_BIN")));
+        let url = variable("MILLRACE_URL");
+        let read = |name: &str| {
+            let file = data.join(name);
+            std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
+        };
+        let env = read("env")
+            .lines()
+            .filter_map(|l| l.split_once('='))
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect();
+        let kafka = Kafka::new(&read("librdkafka.properties"));
+        let api =
+            ADMIN.get_or_init(|| Api::sign_in(&url, "admin", &variable("MILLRACE_ADMIN_PASSWORD"))).clone();
+        let cluster = Self { api, kafka, data, bin, env, _turn: turn };
+        cluster.wait_until_well(Duration::from_secs(120));
+        cluster.api.set_rate(100.0);
+        cluster.default_params();
+        cluster
+    }
+
+    fn default_params(&self) {
+        self.api.set_params("humidity-average", &json!({"window_size_s": 300, "allowed_lateness_s": 0}));
+        self.api.set_params("mold-filter", &json!({"threshold": 60}));
+    }
+
+    /// Waits until nothing is missing.
+    #[track_caller]
+    pub fn wait_until_well(&self, deadline: Duration) {
+        eventually("the cluster is well", deadline, || {
+            let overview = self.api.overview();
+            let running =
+                |w: &millrace_wire::live::WorkerGauge| w.state == WorkerState::Running && w.age_ms < 3_000;
+            let partitions: usize =
+                overview.workers.iter().filter(|w| running(w)).map(|w| w.partitions.len()).sum();
+            let all = usize::try_from(topic::PARTITIONS).unwrap();
+            if overview.problems.is_empty() && overview.brokers_up == 3 && partitions == all {
+                Ok(())
+            } else {
+                let workers: Vec<_> =
+                    overview.workers.iter().map(|w| (&w.component, &w.state, &w.partitions)).collect();
+                Err(format!("{:?}, {} brokers, {workers:?}", overview.problems, overview.brokers_up))
+            }
+        });
+    }
+
+    /// Stops the generator and waits until everything written has been processed and committed.
+    #[track_caller]
+    pub fn quiet(&self) {
+        self.api.set_rate(0.0);
+        self.drained(Duration::from_secs(90));
+    }
+
+    /// Waits until the processor has committed everything that was written.
+    #[track_caller]
+    pub fn drained(&self, deadline: Duration) {
+        eventually("the processor has no lag", deadline, || {
+            match self.kafka.lag(&topic::group("sensors"), topic::IOT_SENSORS) {
+                0 => Ok(()),
+                lag => Err(format!("lag {lag}")),
+            }
+        });
+    }
+
+    /// Elasticsearch.
+    pub fn search(&self) -> Search {
+        let value =
+            |name: &str| self.env.get(name).unwrap_or_else(|| panic!("{name} is missing in env")).as_str();
+        Search::new(
+            value("ELASTICSEARCH_URL"),
+            value("ELASTICSEARCH_USERNAME"),
+            value("ELASTICSEARCH_PASSWORD"),
+            value("ELASTICSEARCH_INDEX_PREFIX"),
+        )
+    }
+
+    /// Runs `millrace ARGS..` on this cluster and returns what it prints.
+    #[track_caller]
+    pub fn millrace(&self, args: &[&str], env: &[(&str, &str)]) -> String {
+        let output = Command::new(self.bin.join("millrace"))
+            .args(args)
+            .arg("--data")
+            .arg(&self.data)
+            .envs(env.iter().copied())
+            .output()
+            .unwrap_or_else(|e| panic!("{}/millrace can't be run: {e}", self.bin.display()));
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "millrace {args:?}: {}\n{out}{err}", output.status);
+        out.into_owned()
+    }
+
+    /// Process ids of the components that run, by name.
+    #[track_caller]
+    pub fn pids(&self) -> BTreeMap<String, u32> {
+        let status: Value = serde_json::from_str(&self.millrace(&["status", "--json"], &[])).unwrap();
+        let components = status["components"].as_array().expect("components");
+        let running = components.iter().filter(|c| c["state"] == "running");
+        running
+            .filter_map(|c| Some((c["name"].as_str()?.to_owned(), u32::try_from(c["pid"].as_u64()?).ok()?)))
+            .collect()
+    }
+
+    /// Names of the workers.
+    pub fn workers(&self) -> Vec<String> {
+        self.pids().into_keys().filter(|name| name.starts_with("processor-")).collect()
+    }
+
+    /// Kills a component with SIGKILL, behind its supervisor's back, and waits until the supervisor has started it
+    /// again.
+    #[track_caller]
+    pub fn kill_9(&self, component: &str) {
+        let pid = self.pids().get(component).copied().unwrap_or_else(|| panic!("{component} is not running"));
+        let killed = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+        assert!(killed.success(), "{component} ({pid}) could not be killed");
+        eventually(&format!("{component} is started again"), Duration::from_secs(60), || {
+            match self.pids().get(component) {
+                Some(new) if *new != pid => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+    }
+}
+
+impl Drop for Cluster {
+    /// Leaves the demo as it was found. After a failed test only as far as that goes without failing again.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.api.put("/producers/iot-sensors/rate", &json!({"rate": 100.0}));
+        } else {
+            self.default_params();
+            self.api.set_rate(100.0);
+        }
+    }
+}
