@@ -127,8 +127,9 @@ pub struct ServiceArgs {
     /// Where to serve `/health` and `/metrics`; nowhere if not given.
     #[arg(long, env = "MILLRACE_HTTP_ADDR")]
     pub http_addr: Option<SocketAddr>,
-    /// Log filter, as in `info,millrace_processor=debug`.
-    #[arg(long, env = "MILLRACE_LOG", default_value = "info")]
+    /// Log filter, as in `info,millrace_processor=debug`. The default leaves out rdkafka's own copy of every event that
+    /// a consumer meets, ends of partitions among them: our code says what matters.
+    #[arg(long, env = "MILLRACE_LOG", default_value = "info,rdkafka::client=off")]
     pub log: String,
     /// Log lines as JSON or for people; by default JSON unless standard error is a terminal.
     #[arg(long, env = "MILLRACE_LOG_FORMAT")]
