@@ -1,2 +1,29 @@
-//! x
-fn main() {}
+//! `millrace-processor run` and `millrace-processor index`.
+
+use clap::{Parser, Subcommand};
+use millrace_processor::config::{IndexArgs, RunArgs};
+use millrace_processor::{apps, index, runtime};
+
+/// Millrace's stream processor.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+#[allow(clippy::large_enum_variant)] // one value per process
+enum Command {
+    /// Runs a worker: reads the raw topics, runs the jobs, writes results exactly once.
+    Run(RunArgs),
+    /// Copies the result topics into Elasticsearch.
+    Index(IndexArgs),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Run(args) => runtime::run(args, &apps::sensors::APP),
+        Command::Index(args) => index::run(args),
+    }
+}

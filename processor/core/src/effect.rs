@@ -65,7 +65,9 @@ impl Effects {
         self.bytes.extend_from_slice(key.as_bytes());
         let middle = self.bytes.len();
         match serde_json::to_writer(&mut self.bytes, value) {
-            Ok(()) => self.items.push(Effect::Emit { topic, key: start..middle, value: middle..self.bytes.len() }),
+            Ok(()) => {
+                self.items.push(Effect::Emit { topic, key: start..middle, value: middle..self.bytes.len() })
+            }
             // A result type that has no JSON form is a bug of its job; the record that led to it must not be lost.
             Err(error) => {
                 self.bytes.truncate(start);

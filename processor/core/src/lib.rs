@@ -39,5 +39,5 @@ pub mod window;
 pub use effect::{Effect, Effects};
 pub use params::Params;
 pub use stream::{Job, job};
-pub use task::{App, Input, Record, Source, Task};
+pub use task::{App, Application, Input, Record, Source, Task};
 pub use time::{EventTime, TimeWindow, Watermark};

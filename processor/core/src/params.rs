@@ -32,7 +32,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// Parameters of a job. Implemented for every struct that has what it takes.
-pub trait Params: Serialize + DeserializeOwned + Default + Clone + Validate<Context = ()> + JsonSchema {
+pub trait Params:
+    Serialize + DeserializeOwned + Default + Clone + Validate<Context = ()> + JsonSchema
+{
     /// JSON Schema, with defaults and limits.
     fn schema() -> Value {
         schemars::schema_for!(Self).to_value()

@@ -20,7 +20,9 @@ pub const VERSION: u8 = 1;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum StateError {
     /// Bytes of another version.
-    #[error("state of version {0} can't be read by this build, which knows up to {VERSION}: use the build that wrote it")]
+    #[error(
+        "state of version {0} can't be read by this build, which knows up to {VERSION}: use the build that wrote it"
+    )]
     Version(u8),
     /// Bytes that are no state.
     #[error("state can't be decoded ({0}): it is damaged or belongs to another job")]
@@ -179,7 +181,10 @@ mod tests {
         state.set(b"a", Some(300));
         state.set(b"b", Some(2));
         state.set(b"b", None);
-        assert_eq!(changes(&mut state), [(b"a".to_vec(), Some(vec![VERSION, 0xac, 2])), (b"b".to_vec(), None)]);
+        assert_eq!(
+            changes(&mut state),
+            [(b"a".to_vec(), Some(vec![VERSION, 0xac, 2])), (b"b".to_vec(), None)]
+        );
         assert_eq!(changes(&mut state), []);
         assert_eq!((state.get(b"a"), state.len()), (Some(&300), 1));
     }

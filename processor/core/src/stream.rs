@@ -111,7 +111,12 @@ pub trait Operator<P, I> {
     );
 
     /// `ctx.watermark` has risen.
-    fn watermark(&mut self, _ctx: &mut Context<'_, P>, _out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>)) {}
+    fn watermark(
+        &mut self,
+        _ctx: &mut Context<'_, P>,
+        _out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    ) {
+    }
 
     /// A record of a reference topic, as the app parsed it.
     fn reference(&mut self, _event: &dyn Any) {}
@@ -152,7 +157,11 @@ where
         first.record(record, at, ctx, &mut |record, at, ctx| second.record(record, at, ctx, out));
     }
 
-    fn watermark(&mut self, ctx: &mut Context<'_, P>, out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>)) {
+    fn watermark(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    ) {
         let Self(first, second) = self;
         first.watermark(ctx, &mut |record, at, ctx| second.record(record, at, ctx, out));
         second.watermark(ctx, out);
@@ -354,7 +363,10 @@ impl<E, P, I, Op> Stream<E, P, I, Op> {
     }
 
     /// Makes one record of each.
-    pub fn map<O, F: Fn(&I, EventTime, &Context<'_, P>) -> O>(self, map: F) -> Stream<E, P, O, Then<Op, MapRecord<F>>> {
+    pub fn map<O, F: Fn(&I, EventTime, &Context<'_, P>) -> O>(
+        self,
+        map: F,
+    ) -> Stream<E, P, O, Then<Op, MapRecord<F>>> {
         self.then(MapRecord(map))
     }
 
@@ -399,7 +411,9 @@ pub struct Windows<E, P, I, Op, K, S, L> {
     lateness: L,
 }
 
-impl<E, P, I, Op, K: Fn(&I) -> &str, S: Fn(&P) -> WindowSpec, L: Fn(&P) -> i64> Windows<E, P, I, Op, K, S, L> {
+impl<E, P, I, Op, K: Fn(&I) -> &str, S: Fn(&P) -> WindowSpec, L: Fn(&P) -> i64>
+    Windows<E, P, I, Op, K, S, L>
+{
     /// How long after its end a window takes records, ms; each gives a result again.
     pub fn allowed_lateness<M: Fn(&P) -> i64>(self, lateness: M) -> Windows<E, P, I, Op, K, S, M> {
         Windows { keyed: self.keyed, spec: self.spec, lateness }
@@ -415,7 +429,9 @@ impl<E, P, I, Op, K: Fn(&I) -> &str, S: Fn(&P) -> WindowSpec, L: Fn(&P) -> i64> 
     }
 }
 
-impl<E: 'static, P: Params + 'static, I: Serialize + 'static, Op: Operator<P, E, Out = I> + 'static> Stream<E, P, I, Op> {
+impl<E: 'static, P: Params + 'static, I: Serialize + 'static, Op: Operator<P, E, Out = I> + 'static>
+    Stream<E, P, I, Op>
+{
     /// Ends the job: writes each record to the topic and key that `route` names.
     pub fn to<F: Fn(&I) -> (&'static str, &str) + 'static>(self, route: F) -> Box<dyn Job<E>> {
         Box::new(Chain {
@@ -445,7 +461,12 @@ pub trait Job<E> {
     ///
     /// # Errors
     /// They can't be read or are outside of their limits; the ones in force stay.
-    fn set_params(&mut self, version: i64, values: &Map<String, Value>, scope: &mut Scope<'_>) -> Result<(), String>;
+    fn set_params(
+        &mut self,
+        version: i64,
+        values: &Map<String, Value>,
+        scope: &mut Scope<'_>,
+    ) -> Result<(), String>;
     /// Puts back parameters from the state, before [`Job::start`].
     ///
     /// # Errors
@@ -534,7 +555,12 @@ where
         op.start(&mut ctx);
     }
 
-    fn set_params(&mut self, version: i64, values: &Map<String, Value>, scope: &mut Scope<'_>) -> Result<(), String> {
+    fn set_params(
+        &mut self,
+        version: i64,
+        values: &Map<String, Value>,
+        scope: &mut Scope<'_>,
+    ) -> Result<(), String> {
         self.params = merge(values)?;
         self.version = version;
         let (op, mut ctx, _) = self.parts(scope);

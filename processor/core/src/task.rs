@@ -98,8 +98,8 @@ pub struct Refused(pub String);
 /// Figures of a job in one task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobStatus {
-    /// What it is.
-    pub descriptor: Descriptor,
+    /// Its name.
+    pub name: &'static str,
     /// What became of its records, since the app's first start.
     pub stats: Stats,
     /// Records held in open windows.
@@ -153,17 +153,35 @@ pub trait Task {
     fn entries(&mut self) -> usize;
 }
 
-impl<E: 'static> App<E> {
+/// An app, whatever its events are.
+pub trait Application: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// What it reads.
+    fn sources(&self) -> &'static [Source];
     /// A task with empty state. Load what there is, then [`Task::start`] it.
     ///
     /// # Errors
     /// The idle timeout is not greater than zero.
-    pub fn task(&self, partition: i32) -> Result<Box<dyn Task>, InvalidIdleTimeout> {
+    fn task(&self, partition: i32) -> Result<Box<dyn Task>, InvalidIdleTimeout>;
+    /// What its jobs are.
+    fn descriptors(&self) -> Vec<Descriptor>;
+}
+
+impl<E: 'static> Application for App<E> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn sources(&self) -> &'static [Source] {
+        self.sources
+    }
+
+    fn task(&self, partition: i32) -> Result<Box<dyn Task>, InvalidIdleTimeout> {
         Ok(Box::new(AppTask::new(*self, partition)?))
     }
 
-    /// What its jobs are.
-    pub fn descriptors(&self) -> Vec<Descriptor> {
+    fn descriptors(&self) -> Vec<Descriptor> {
         (self.jobs)().iter().map(|job| job.descriptor().clone()).collect()
     }
 }
@@ -253,7 +271,9 @@ impl<E: 'static> AppTask<E> {
     }
 
     fn record(&mut self, record: &Record<'_>, effects: &mut Effects) {
-        let (Some(input), Some(source)) = (self.inputs.get_mut(record.source), self.app.sources.get(record.source)) else {
+        let (Some(input), Some(source)) =
+            (self.inputs.get_mut(record.source), self.app.sources.get(record.source))
+        else {
             effects.dead(format!("source {} is not one of the app's", record.source));
             return;
         };
@@ -371,7 +391,9 @@ impl<E: 'static> AppTask<E> {
             }
         }
         for stored in meta.jobs {
-            let Some(job) = self.jobs.iter_mut().find(|job| job.descriptor().name == stored.name) else { continue };
+            let Some(job) = self.jobs.iter_mut().find(|job| job.descriptor().name == stored.name) else {
+                continue;
+            };
             job.restore_stats(stored.stats);
             if stored.params_version != job.params_version() {
                 let values: Map<String, Value> =
@@ -454,13 +476,16 @@ impl<E: 'static> Task for AppTask<E> {
         if *version != crate::state::VERSION {
             return Err(StateError::Version(*version));
         }
-        let entry: EntryKey<'_> = postcard::from_bytes(rest).map_err(|e| StateError::Damaged(e.to_string()))?;
+        let entry: EntryKey<'_> =
+            postcard::from_bytes(rest).map_err(|e| StateError::Damaged(e.to_string()))?;
         if entry.job.is_empty() {
             let meta = value.map(decode::<Meta>).transpose()?;
             self.load_meta(meta.unwrap_or_default())?;
             return Ok(true);
         }
-        let Some(job) = self.jobs.iter_mut().find(|job| job.descriptor().name == entry.job) else { return Ok(false) };
+        let Some(job) = self.jobs.iter_mut().find(|job| job.descriptor().name == entry.job) else {
+            return Ok(false);
+        };
         let (mut number, mut loaded) = (0, Ok(false));
         job.tables(&mut |table: &mut dyn Table| {
             if number == entry.table {
@@ -506,7 +531,7 @@ impl<E: 'static> Task for AppTask<E> {
         self.jobs
             .iter()
             .map(|job| JobStatus {
-                descriptor: job.descriptor().clone(),
+                name: job.descriptor().name,
                 stats: job.stats(),
                 pending: job.pending(),
                 params: job.params(),

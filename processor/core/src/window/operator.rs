@@ -136,7 +136,9 @@ where
         for (i, Assigned { window, cleanup }) in windows.into_iter().flatten().enumerate() {
             let owned = u64::from(i == 0);
             self.pending += owned;
-            if let Some(pane) = self.windows.get_mut(key).and_then(|p| p.iter_mut().find(|p| p.window == window)) {
+            if let Some(pane) =
+                self.windows.get_mut(key).and_then(|p| p.iter_mut().find(|p| p.window == window))
+            {
                 self.aggregate.add(&mut pane.acc, record, at);
                 pane.owned += owned;
                 if !pane.dirty {
@@ -146,10 +148,17 @@ where
                     }
                 }
             } else {
-                let shared = self.windows.get_key_value(key).map_or_else(|| Arc::from(key), |(key, _)| key.clone());
+                let shared =
+                    self.windows.get_key_value(key).map_or_else(|| Arc::from(key), |(key, _)| key.clone());
                 let mut acc = self.aggregate.create();
                 self.aggregate.add(&mut acc, record, at);
-                self.windows.entry(shared.clone()).or_default().push(Pane { window, cleanup, owned, acc, dirty: true });
+                self.windows.entry(shared.clone()).or_default().push(Pane {
+                    window,
+                    cleanup,
+                    owned,
+                    acc,
+                    dirty: true,
+                });
                 self.dirty.push((shared.clone(), window));
                 let fired = window.last() <= ctx.watermark.0;
                 self.timers.insert((if fired { cleanup } else { window.last() }, shared, window));
@@ -158,17 +167,24 @@ where
                 && let Some(panes) = self.windows.get_key_value(key)
                 && let Some(pane) = panes.1.iter().find(|pane| pane.window == window)
             {
-                let result = Windowed { key: panes.0.clone(), window, value: self.aggregate.result(&pane.acc) };
+                let result =
+                    Windowed { key: panes.0.clone(), window, value: self.aggregate.result(&pane.acc) };
                 out(&result, EventTime(window.last()), ctx);
             }
         }
     }
 
-    fn watermark(&mut self, ctx: &mut Context<'_, P>, out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>)) {
+    fn watermark(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    ) {
         let watermark = ctx.watermark.0;
         while self.timers.first().is_some_and(|(at, ..)| *at <= watermark) {
             let Some((at, key, window)) = self.timers.pop_first() else { break };
-            let Some(pane) = self.windows.get(&key).and_then(|panes| panes.iter().find(|p| p.window == window)) else {
+            let Some(pane) =
+                self.windows.get(&key).and_then(|panes| panes.iter().find(|p| p.window == window))
+            else {
                 ctx.violation(Violation::TimerWithoutWindow);
                 continue;
             };
@@ -232,7 +248,10 @@ where
             match self.pane(&key, window) {
                 Some(pane) if pane.dirty => {
                     pane.dirty = false;
-                    encode(&StoredPaneRef { cleanup: pane.cleanup, owned: pane.owned, acc: &pane.acc }, &mut value);
+                    encode(
+                        &StoredPaneRef { cleanup: pane.cleanup, owned: pane.owned, acc: &pane.acc },
+                        &mut value,
+                    );
                     change(&key_bytes, Some(&value));
                 }
                 // Told already: the key was dirty twice, once for a window of the same bounds that went away.
@@ -254,7 +273,10 @@ where
         for (key, panes) in &self.windows {
             for pane in panes {
                 encode(&EntryKey::Window { key, window: pane.window }, &mut key_bytes);
-                encode(&StoredPaneRef { cleanup: pane.cleanup, owned: pane.owned, acc: &pane.acc }, &mut value);
+                encode(
+                    &StoredPaneRef { cleanup: pane.cleanup, owned: pane.owned, acc: &pane.acc },
+                    &mut value,
+                );
                 entry(&key_bytes, Some(&value));
             }
         }
@@ -272,7 +294,13 @@ where
                 if let Some(bytes) = value {
                     let StoredPane { cleanup, owned, acc } = decode(bytes)?;
                     self.pending += owned;
-                    self.windows.entry(key).or_default().push(Pane { window, cleanup, owned, acc, dirty: false });
+                    self.windows.entry(key).or_default().push(Pane {
+                        window,
+                        cleanup,
+                        owned,
+                        acc,
+                        dirty: false,
+                    });
                 }
             }
         }

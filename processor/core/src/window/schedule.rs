@@ -46,7 +46,8 @@ pub struct Assigned {
 impl Epoch {
     fn assign(&self, t: i64) -> Option<Assigned> {
         let window = self.spec.window(t);
-        let inside = self.from.is_none_or(|from| window.start >= from) && self.until.is_none_or(|u| window.start < u);
+        let inside =
+            self.from.is_none_or(|from| window.start >= from) && self.until.is_none_or(|u| window.start < u);
         inside.then(|| Assigned { window, cleanup: window.last().saturating_add(self.allowed_lateness) })
     }
 }
@@ -79,7 +80,9 @@ impl Schedule {
             return true;
         };
         // A change whose border has not been reached is replaced: it has no windows.
-        while self.epochs.len() > 1 && self.epochs.last().is_some_and(|e| e.from.is_some_and(|from| from > max_seen)) {
+        while self.epochs.len() > 1
+            && self.epochs.last().is_some_and(|e| e.from.is_some_and(|from| from > max_seen))
+        {
             self.epochs.pop();
             if let Some(last) = self.epochs.last_mut() {
                 last.until = None;
@@ -121,7 +124,10 @@ mod tests {
         assert!(schedule.change(WindowSpec::tumbling(60), 0, Some(63)));
         assert_eq!(windows(&schedule, 119), [(110, 120)]);
         assert_eq!(windows(&schedule, 120), [(120, 180)]);
-        assert!(!schedule.retire(129), "the window [110, 120) could still be there as far as the schedule knows");
+        assert!(
+            !schedule.retire(129),
+            "the window [110, 120) could still be there as far as the schedule knows"
+        );
         assert!(schedule.retire(130));
         assert_eq!(windows(&schedule, 119), [], "a record this old is late under the old windows");
     }

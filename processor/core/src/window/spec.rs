@@ -60,7 +60,8 @@ impl WindowSpec {
         match self {
             Self::Tumbling { size, offset } => {
                 // In 128 bits, so that times near the ends of the range are right too.
-                let start = i128::from(t) - (i128::from(t) - i128::from(offset)).rem_euclid(i128::from(size.max(1)));
+                let start =
+                    i128::from(t) - (i128::from(t) - i128::from(offset)).rem_euclid(i128::from(size.max(1)));
                 let clamp = |t: i128| i64::try_from(t).unwrap_or(if t < 0 { i64::MIN } else { i64::MAX });
                 TimeWindow { start: clamp(start), end: clamp(start + i128::from(size.max(1))) }
             }

@@ -160,7 +160,10 @@ mod tests {
         assert_eq!(averages, [json!(50.0), json!(60.0)]);
         test.restore();
         test.watermark(359_998);
-        assert!(test.emitted("sensor-averages").is_empty(), "a restored window that has fired does not fire again");
+        assert!(
+            test.emitted("sensor-averages").is_empty(),
+            "a restored window that has fired does not fire again"
+        );
         assert_eq!(test.job().pending(), 2);
         test.watermark(359_999);
         add(&mut test, "a", 20, 1.0);
@@ -180,7 +183,13 @@ mod tests {
         let windows: Vec<_> = test
             .emitted("sensor-averages")
             .iter()
-            .map(|r| (r["window_start"].as_i64().unwrap(), r["window_end"].as_i64().unwrap(), r["count"].as_u64().unwrap()))
+            .map(|r| {
+                (
+                    r["window_start"].as_i64().unwrap(),
+                    r["window_end"].as_i64().unwrap(),
+                    r["count"].as_u64().unwrap(),
+                )
+            })
             .collect();
         assert_eq!(windows, [(10_000, 20_000, 1), (0, 300_000, 3)]);
         let stats = test.job().stats();

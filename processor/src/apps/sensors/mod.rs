@@ -72,12 +72,14 @@ fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
 
 #[cfg(test)]
 mod tests {
-    use millrace_core::{Effect, Effects, Input};
+    use millrace_core::{Application, Effect, Effects, Input};
 
     use super::*;
 
     fn reading(sensor: &str, at: i64, value: f64) -> String {
-        format!(r#"{{"timestamp":{at},"sensorId":"{sensor}","deviceType":"humidity","value":{value},"location":"cellar"}}"#)
+        format!(
+            r#"{{"timestamp":{at},"sensorId":"{sensor}","deviceType":"humidity","value":{value},"location":"cellar"}}"#
+        )
     }
 
     #[test]
@@ -85,7 +87,8 @@ mod tests {
         let mut task = APP.task(0).unwrap();
         task.start();
         let mut effects = Effects::default();
-        let values: [Option<&[u8]>; 4] = [Some(b"\xff\xfe"), Some(br#"{"timestamp":"soon"}"#), None, Some(b"")];
+        let values: [Option<&[u8]>; 4] =
+            [Some(b"\xff\xfe"), Some(br#"{"timestamp":"soon"}"#), None, Some(b"")];
         for (offset, value) in values.into_iter().enumerate() {
             let record = Record { source: 0, offset: offset as i64, key: None, value };
             task.step(Input::Record(record), &mut effects).unwrap();
@@ -110,8 +113,11 @@ mod tests {
             for i in 0..400_i64 {
                 let mut effects = Effects::default();
                 if i == 150 {
-                    let input =
-                        Input::Parameters { job: "humidity-average", version: 7, values: params.as_object().unwrap() };
+                    let input = Input::Parameters {
+                        job: "humidity-average",
+                        version: 7,
+                        values: params.as_object().unwrap(),
+                    };
                     task.step(input, &mut effects).unwrap();
                 }
                 let at = 1_000_000 + i * 2_000 - (i % 7) * 1_500;
@@ -137,7 +143,8 @@ mod tests {
                     task.start();
                 }
             }
-            let stats: Vec<_> = task.jobs().into_iter().map(|job| (job.stats, job.pending, job.params_version)).collect();
+            let stats: Vec<_> =
+                task.jobs().into_iter().map(|job| (job.stats, job.pending, job.params_version)).collect();
             (out, stats, task.offsets(), task.watermark())
         };
         let (whole, cut) = (run(false), run(true));

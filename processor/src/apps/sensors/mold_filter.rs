@@ -43,20 +43,24 @@ fn severity(humidity: f64) -> Severity {
 }
 
 pub(super) fn job() -> Box<dyn Job<Event>> {
-    new_job::<Event, Params>("mold-filter", "Alerts for humidity above a threshold, by severity and location.")
-        .topics(
-            &[topic::IOT_SENSORS, topic::SENSORS],
-            &[topic::SENSOR_ALERTS_CRITICAL, topic::SENSOR_ALERTS_HIGH, topic::SENSOR_ALERTS_WARNING],
-        )
-        .source(Event::humidity)
-        .filter(|reading, params| reading.value > params.threshold)
-        .key_by(|reading| &reading.sensor_id)
-        .enrich(Event::sensor)
-        .map(|enriched, _, ctx| {
-            let evidence = ctx.origin.map(|o| Evidence { topic: o.topic.into(), partition: o.partition, offset: o.offset });
-            alert(enriched, Timestamp(ctx.now), evidence)
-        })
-        .to(|alert| (topic_of(alert.severity), &alert.location))
+    new_job::<Event, Params>(
+        "mold-filter",
+        "Alerts for humidity above a threshold, by severity and location.",
+    )
+    .topics(
+        &[topic::IOT_SENSORS, topic::SENSORS],
+        &[topic::SENSOR_ALERTS_CRITICAL, topic::SENSOR_ALERTS_HIGH, topic::SENSOR_ALERTS_WARNING],
+    )
+    .source(Event::humidity)
+    .filter(|reading, params| reading.value > params.threshold)
+    .key_by(|reading| &reading.sensor_id)
+    .enrich(Event::sensor)
+    .map(|enriched, _, ctx| {
+        let evidence =
+            ctx.origin.map(|o| Evidence { topic: o.topic.into(), partition: o.partition, offset: o.offset });
+        alert(enriched, Timestamp(ctx.now), evidence)
+    })
+    .to(|alert| (topic_of(alert.severity), &alert.location))
 }
 
 fn topic_of(severity: Severity) -> &'static str {

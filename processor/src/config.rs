@@ -1,0 +1,65 @@
+//! Configuration of the processes.
+
+use std::time::Duration;
+
+use clap::Args;
+use millrace_service::{ElasticsearchArgs, KafkaArgs, ServiceArgs};
+
+/// `millrace-processor run`.
+#[derive(Args, Clone)]
+pub struct RunArgs {
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// This process.
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    /// Where checkpoints are kept: the URL of a folder (`file:///..`).
+    #[arg(long, env = "MILLRACE_CHECKPOINT_URL")]
+    pub checkpoint_url: url::Url,
+    /// Time between checkpoints of a task, ms.
+    #[arg(long, env = "MILLRACE_CHECKPOINT_INTERVAL_MS", default_value_t = 10_000)]
+    pub checkpoint_interval_ms: u64,
+    /// A transaction is committed at the latest so long after its first record, ms. Shorter means a lower latency and
+    /// more work for the brokers: about 1 % of a core for each transaction per second.
+    #[arg(long, env = "MILLRACE_COMMIT_INTERVAL_MS", default_value_t = 100)]
+    pub commit_interval_ms: u64,
+}
+
+impl RunArgs {
+    /// Name of this worker: its static group membership and its transactional id follow from it, so it must be the same
+    /// after a restart and unique among the running workers.
+    pub fn component(&self) -> &str {
+        self.service.component.as_deref().unwrap_or("processor-1")
+    }
+
+    /// See [`RunArgs::commit_interval_ms`].
+    pub fn commit_interval(&self) -> Duration {
+        Duration::from_millis(self.commit_interval_ms)
+    }
+
+    /// See [`RunArgs::checkpoint_interval_ms`].
+    pub fn checkpoint_interval(&self) -> Duration {
+        Duration::from_millis(self.checkpoint_interval_ms)
+    }
+}
+
+/// `millrace-processor index`.
+#[derive(Args, Clone)]
+pub struct IndexArgs {
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// Elasticsearch.
+    #[command(flatten)]
+    pub elasticsearch: ElasticsearchArgs,
+    /// This process.
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    /// Documents of one bulk request at the most.
+    #[arg(long, env = "MILLRACE_INDEX_BATCH", default_value_t = 1_000)]
+    pub batch: usize,
+    /// A bulk request is sent at the latest so long after its first document, ms.
+    #[arg(long, env = "MILLRACE_INDEX_INTERVAL_MS", default_value_t = 200)]
+    pub interval_ms: u64,
+}

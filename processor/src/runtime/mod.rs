@@ -1,0 +1,24 @@
+//! The worker: one thread with one transactional producer, one consumer per app, and the tasks of its partitions.
+//!
+//! ```text
+//! worker ─ session ─┬─ assignment   partitions come and go
+//!                   ├─ restore      checkpoint + changelog tail -> task
+//!                   ├─ poll, step   records -> effects
+//!                   └─ transaction  effects + changelog + offsets, all or nothing
+//! ```
+//!
+//! A session is one life of producer, consumer and tasks. Whatever goes wrong with a transaction ends the session; the
+//! next one starts from what is committed ([`restart`]). Other threads see the worker only through [`status`].
+
+mod assignment;
+mod restart;
+mod restore;
+mod session;
+mod status;
+mod tasks;
+mod transaction;
+mod worker;
+
+pub use assignment::{Assignment, Change};
+pub use status::Status;
+pub use worker::run;

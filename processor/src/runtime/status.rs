@@ -1,0 +1,298 @@
+//! What a worker shows of itself: written by the worker thread, read by telemetry, `/metrics` and `/health`.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use millrace_core::Application;
+use millrace_service::http::Observable;
+use millrace_service::metrics::{Exposition, Kind};
+use millrace_wire::telemetry::{
+    Ack, App, Body, Checkpoint, Job, JobDescriptor, Processor, Recovery, Task, TimeUse, WorkerState,
+};
+use tokio::sync::Notify;
+
+/// How often the catalogue of jobs is repeated.
+const CATALOGUE_EVERY: Duration = Duration::from_secs(5);
+
+/// Shared figures of a worker with one app.
+pub struct Status {
+    app: &'static str,
+    catalogue: Vec<JobDescriptor>,
+    inner: Mutex<Inner>,
+    /// Told when something should be published at once.
+    pub urgent: Notify,
+}
+
+struct Inner {
+    state: WorkerState,
+    tasks: BTreeMap<i32, Task>,
+    jobs: Vec<Job>,
+    checkpoints: Vec<Checkpoint>,
+    recoveries: Vec<Recovery>,
+    acks: Vec<Ack>,
+    commits: u64,
+    aborts: u64,
+    commit: Duration,
+    latency: Histogram<u64>,
+    idle: Duration,
+    backpressured: Duration,
+    collected: Instant,
+    catalogue_told: Option<Instant>,
+    /// For `/metrics`: the figures of the last frame.
+    last_time: TimeUse,
+}
+
+impl Status {
+    /// Of a worker that has not started yet.
+    ///
+    /// # Errors
+    /// Never with the bounds given here.
+    pub fn new(app: &dyn Application) -> anyhow::Result<Self> {
+        let catalogue = app
+            .descriptors()
+            .into_iter()
+            .map(|d| JobDescriptor {
+                app: app.name().to_owned(),
+                job: d.name.to_owned(),
+                description: d.description.to_owned(),
+                inputs: d.inputs.iter().map(|&t| t.to_owned()).collect(),
+                outputs: d.outputs.iter().map(|&t| t.to_owned()).collect(),
+                schema: d.schema,
+            })
+            .collect();
+        Ok(Self {
+            app: app.name(),
+            catalogue,
+            urgent: Notify::new(),
+            inner: Mutex::new(Inner {
+                state: WorkerState::Starting,
+                tasks: BTreeMap::new(),
+                jobs: Vec::new(),
+                checkpoints: Vec::new(),
+                recoveries: Vec::new(),
+                acks: Vec::new(),
+                commits: 0,
+                aborts: 0,
+                commit: Duration::ZERO,
+                // 1 us to 1 hour, two digits.
+                latency: Histogram::new_with_bounds(1, 3_600_000_000, 2)?,
+                idle: Duration::ZERO,
+                backpressured: Duration::ZERO,
+                collected: Instant::now(),
+                catalogue_told: None,
+                last_time: TimeUse::default(),
+            }),
+        })
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Inner) -> R) -> R {
+        let mut inner = match self.inner.lock() {
+            Ok(inner) => inner,
+            // Figures survive a panic of another thread: they are only figures.
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        f(&mut inner)
+    }
+
+    /// What the worker is doing.
+    pub fn set_state(&self, state: WorkerState) {
+        self.with(|inner| inner.state = state);
+    }
+
+    /// Figures of the tasks and jobs.
+    pub fn set_figures(&self, tasks: BTreeMap<i32, Task>, jobs: Vec<Job>) {
+        self.with(|inner| {
+            inner.tasks = tasks;
+            inner.jobs = jobs;
+        });
+    }
+
+    /// A committed transaction, with the latency of its records in microseconds.
+    pub fn committed(&self, took: Duration, latencies_us: impl Iterator<Item = u64>) {
+        self.with(|inner| {
+            inner.commits += 1;
+            inner.commit = took;
+            for latency in latencies_us {
+                inner.latency.saturating_record(latency.max(1));
+            }
+        });
+    }
+
+    /// An aborted transaction.
+    pub fn aborted(&self) {
+        self.with(|inner| inner.aborts += 1);
+    }
+
+    /// Time spent waiting.
+    pub fn waited(&self, idle: Duration, backpressured: Duration) {
+        self.with(|inner| {
+            inner.idle += idle;
+            inner.backpressured += backpressured;
+        });
+    }
+
+    /// A checkpoint, complete or failed.
+    pub fn checkpoint(&self, checkpoint: Checkpoint) {
+        self.with(|inner| inner.checkpoints.push(checkpoint));
+    }
+
+    /// A task that is back.
+    pub fn recovery(&self, recovery: Recovery) {
+        self.with(|inner| inner.recoveries.push(recovery));
+    }
+
+    /// A command that is in force or refused: published at once.
+    pub fn ack(&self, ack: Ack) {
+        self.with(|inner| inner.acks.push(ack));
+        self.urgent.notify_one();
+    }
+
+    /// The next frame's content; what is told once is taken.
+    pub fn collect(&self) -> (Body, Vec<Ack>) {
+        self.with(|inner| {
+            let elapsed = inner.collected.elapsed().as_secs_f64().max(0.001);
+            inner.collected = Instant::now();
+            let per_s = |d: Duration| (d.as_secs_f64() * 1_000.0 / elapsed).min(1_000.0);
+            let (idle, backpressured) = (per_s(inner.idle), per_s(inner.backpressured));
+            (inner.idle, inner.backpressured) = (Duration::ZERO, Duration::ZERO);
+            inner.last_time = TimeUse {
+                busy_ms_per_s: (1_000.0 - idle - backpressured).max(0.0),
+                idle_ms_per_s: idle,
+                backpressured_ms_per_s: backpressured,
+            };
+            let latency_us =
+                inner.latency.iter_recorded().map(|v| (v.value_iterated_to(), v.count_at_value())).collect();
+            inner.latency.reset();
+            let due = inner.catalogue_told.is_none_or(|told| told.elapsed() >= CATALOGUE_EVERY);
+            if due {
+                inner.catalogue_told = Some(Instant::now());
+            }
+            let app = App {
+                name: self.app.to_owned(),
+                tasks: inner.tasks.values().cloned().collect(),
+                jobs: inner.jobs.clone(),
+                checkpoints: std::mem::take(&mut inner.checkpoints),
+                recoveries: std::mem::take(&mut inner.recoveries),
+            };
+            let body = Body::Processor(Processor {
+                apps: vec![app],
+                catalogue: if due { self.catalogue.clone() } else { Vec::new() },
+                time: inner.last_time,
+                commits: inner.commits,
+                aborts: inner.aborts,
+                commit_ms: inner.commit.as_secs_f64() * 1_000.0,
+                latency_us,
+                state: inner.state.clone(),
+            });
+            (body, std::mem::take(&mut inner.acks))
+        })
+    }
+}
+
+impl Observable for Status {
+    fn health(&self) -> Result<(), String> {
+        self.with(|inner| match &inner.state {
+            WorkerState::Running => Ok(()),
+            WorkerState::Starting => Err("starting: connecting to Kafka and joining the group".to_owned()),
+            WorkerState::Restoring { records } => {
+                Err(format!("restoring state: {records} changelog records so far"))
+            }
+            WorkerState::Retrying { error } => Err(format!("restarting after an error: {error}")),
+            WorkerState::Failed { error } => Err(format!("failed: {error}")),
+        })
+    }
+
+    fn metrics(&self, out: &mut Exposition) {
+        use Kind::{Counter, Gauge};
+        self.with(|inner| {
+            let app = self.app;
+            for (partition, task) in &inner.tasks {
+                let partition = partition.to_string();
+                let labels = [("app", app), ("partition", partition.as_str())];
+                out.add(
+                    "millrace_task_numRecordsIn",
+                    Counter,
+                    "Source records committed.",
+                    &labels,
+                    task.records as f64,
+                );
+                out.add(
+                    "millrace_task_numBytesIn",
+                    Counter,
+                    "Bytes of their values.",
+                    &labels,
+                    task.bytes as f64,
+                );
+                out.add(
+                    "millrace_task_deadLetters",
+                    Counter,
+                    "Malformed records.",
+                    &labels,
+                    task.dead as f64,
+                );
+                out.add(
+                    "millrace_task_stateEntries",
+                    Gauge,
+                    "Entries of keyed state.",
+                    &labels,
+                    task.state_entries as f64,
+                );
+                if let Some(watermark) = task.watermark_ms {
+                    let help = "Event-time watermark, epoch ms.";
+                    out.add("millrace_task_currentInputWatermark", Gauge, help, &labels, watermark as f64);
+                }
+            }
+            for job in &inner.jobs {
+                let labels = [("app", app), ("job", job.name.as_str())];
+                out.add(
+                    "millrace_job_numRecordsIn",
+                    Counter,
+                    "Records that the job saw.",
+                    &labels,
+                    job.records as f64,
+                );
+                out.add("millrace_job_numRecordsOut", Counter, "Results.", &labels, job.emitted as f64);
+                out.add(
+                    "millrace_job_numLateRecordsDropped",
+                    Counter,
+                    "Records to late-events.",
+                    &labels,
+                    job.late as f64,
+                );
+                out.add(
+                    "millrace_job_pendingRecords",
+                    Gauge,
+                    "Records in open windows.",
+                    &labels,
+                    job.pending as f64,
+                );
+                let help = "Violations of the engine's invariants.";
+                out.add("millrace_job_invariantViolations", Counter, help, &labels, job.violations as f64);
+            }
+            let labels = [("app", app)];
+            out.add("millrace_commits", Counter, "Committed transactions.", &labels, inner.commits as f64);
+            out.add("millrace_aborts", Counter, "Aborted transactions.", &labels, inner.aborts as f64);
+            let help = "Duration of the latest commit, s.";
+            out.add("millrace_commitSeconds", Gauge, help, &labels, inner.commit.as_secs_f64());
+            let time = inner.last_time;
+            out.add("millrace_busyTimeMsPerSecond", Gauge, "Processing.", &labels, time.busy_ms_per_s);
+            out.add(
+                "millrace_idleTimeMsPerSecond",
+                Gauge,
+                "Waiting for records.",
+                &labels,
+                time.idle_ms_per_s,
+            );
+            let help = "Waiting for the producer's queue.";
+            out.add(
+                "millrace_backPressuredTimeMsPerSecond",
+                Gauge,
+                help,
+                &labels,
+                time.backpressured_ms_per_s,
+            );
+        });
+    }
+}

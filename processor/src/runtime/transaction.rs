@@ -1,0 +1,210 @@
+//! The transactional producer of a worker.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use millrace_service::{KafkaArgs, Shutdown};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Message, ToBytes};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientContext, TopicPartitionList};
+
+use super::restart::SessionError;
+
+/// One call to the coordinator.
+const CALL: Duration = Duration::from_secs(10);
+
+/// Delivery reports of the open transaction.
+#[derive(Default)]
+struct Deliveries {
+    changelog: String,
+    state: Mutex<Delivered>,
+}
+
+#[derive(Default)]
+struct Delivered {
+    /// Offset behind the last changelog record, per partition.
+    changelog: HashMap<i32, i64>,
+    error: Option<KafkaError>,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _: ()) {
+        let Ok(mut state) = self.state.lock() else { return };
+        match result {
+            Ok(message) if message.topic() == self.changelog => {
+                let next = state.changelog.entry(message.partition()).or_default();
+                *next = message.offset() + 1;
+            }
+            Ok(_) => {}
+            Err((error, _)) => {
+                state.error.get_or_insert_with(|| error.clone());
+            }
+        }
+    }
+}
+
+/// The producer and its open transaction, if there is one.
+pub struct Transactions {
+    producer: BaseProducer<Deliveries>,
+    opened: Option<Instant>,
+    /// Time spent waiting for room in the producer's queue.
+    backpressured: Duration,
+}
+
+impl Transactions {
+    /// Connects and ends what a former life of this worker has left open.
+    ///
+    /// # Errors
+    /// Kafka does not answer, or refuses.
+    pub fn start(kafka: &KafkaArgs, component: &str, changelog: String) -> Result<Self, SessionError> {
+        let producer: BaseProducer<Deliveries> = kafka
+            .producer(component)
+            .set("transactional.id", format!("millrace.{component}"))
+            .set("transaction.timeout.ms", "15000")
+            .set("linger.ms", "2")
+            .set("queue.buffering.max.messages", "200000")
+            .set("queue.buffering.max.kbytes", "65536")
+            // Also the wait after CONCURRENT_TRANSACTIONS, while the last commit's markers are still being written.
+            .set("retry.backoff.ms", "3")
+            .set("retry.backoff.max.ms", "100")
+            .create_with_context(Deliveries { changelog, state: Mutex::default() })
+            .context("the transactional producer can't be made")
+            .map_err(SessionError::App)?;
+        producer
+            .init_transactions(CALL)
+            .context("transactions can't be started")
+            .map_err(SessionError::Kafka)?;
+        Ok(Self { producer, opened: None, backpressured: Duration::ZERO })
+    }
+
+    /// When the open transaction began.
+    pub fn opened(&self) -> Option<Instant> {
+        self.opened
+    }
+
+    /// Opens a transaction, unless one is open.
+    ///
+    /// # Errors
+    /// The producer is in no state to.
+    pub fn open(&mut self) -> Result<(), SessionError> {
+        if self.opened.is_none() {
+            self.producer.begin_transaction()?;
+            self.opened = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Adds a record. Waits while the queue is full.
+    ///
+    /// # Errors
+    /// The producer refuses the record.
+    pub fn send<K: ToBytes + ?Sized, V: ToBytes + ?Sized>(
+        &mut self,
+        mut record: BaseRecord<'_, K, V>,
+    ) -> Result<(), SessionError> {
+        let mut waiting: Option<Instant> = None;
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
+                    waiting.get_or_insert_with(Instant::now);
+                    self.producer.poll(Duration::from_millis(1));
+                    record = refused;
+                }
+                Err((error, _)) => {
+                    return Err(SessionError::Kafka(anyhow!(error).context("a record can't be sent")));
+                }
+            }
+        }
+        if let Some(since) = waiting {
+            self.backpressured += since.elapsed();
+        }
+        Ok(())
+    }
+
+    /// Serves delivery reports without waiting.
+    pub fn poll(&self) {
+        self.producer.poll(Duration::ZERO);
+    }
+
+    /// Time spent waiting for room since the last call.
+    pub fn take_backpressured(&mut self) -> Duration {
+        std::mem::take(&mut self.backpressured)
+    }
+
+    /// Commits what was sent together with `offsets` of the consumer's group. Returns the offset behind the last
+    /// changelog record of each partition.
+    ///
+    /// # Errors
+    /// The transaction is not committed: whoever calls starts again from what is.
+    pub fn commit<C: ConsumerContext>(
+        &mut self,
+        consumer: &BaseConsumer<C>,
+        offsets: &TopicPartitionList,
+        shutdown: &Shutdown,
+    ) -> Result<HashMap<i32, i64>, SessionError> {
+        // `commit_transaction` waits for the queue too, but in steps of 100 ms.
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(Duration::from_millis(1));
+        }
+        let delivered =
+            self.producer.context().state.lock().map(|mut s| std::mem::take(&mut *s)).unwrap_or_default();
+        if let Some(error) = delivered.error {
+            return Err(SessionError::Kafka(
+                anyhow!(error).context("a record of the transaction was not delivered"),
+            ));
+        }
+        let group = consumer
+            .group_metadata()
+            .ok_or_else(|| SessionError::Kafka(anyhow!("the consumer has no group yet")))?;
+        Self::until_done(shutdown, || self.producer.send_offsets_to_transaction(offsets, &group, CALL))?;
+        Self::until_done(shutdown, || self.producer.commit_transaction(CALL))?;
+        self.opened = None;
+        Ok(delivered.changelog)
+    }
+
+    /// Repeats a call that timed out: its outcome is not known until it answers.
+    fn until_done(
+        shutdown: &Shutdown,
+        mut call: impl FnMut() -> Result<(), KafkaError>,
+    ) -> Result<(), SessionError> {
+        loop {
+            match call() {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(error)) if error.is_retriable() && !shutdown.requested() => {
+                    tracing::warn!(%error, "the transaction coordinator has not answered yet, asking again");
+                }
+                Err(error) => {
+                    return Err(SessionError::Kafka(
+                        anyhow!(error).context("the transaction was not committed"),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Takes back the open transaction, so that readers need not wait for its timeout. Returns whether there was one.
+    pub fn abort(&mut self) -> bool {
+        let open = self.opened.take().is_some();
+        if open {
+            if let Err(error) = self.producer.abort_transaction(CALL) {
+                tracing::warn!(%error, "the transaction could not be aborted; Kafka does that when this worker is back");
+            }
+            // Reports of records that are gone with it.
+            self.producer.poll(Duration::ZERO);
+            if let Ok(mut state) = self.producer.context().state.lock() {
+                *state = Delivered::default();
+            }
+        }
+        open
+    }
+}

@@ -1,0 +1,109 @@
+//! A worker process: the thread that works, and the tasks that tell about it.
+
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use millrace_core::Application;
+use millrace_service::control::{self, Versioned};
+use millrace_service::{Shutdown, http, log, telemetry};
+use millrace_wire::telemetry::WorkerState;
+
+use super::restart::{Next, RestartStrategy};
+use super::session::{Environment, Session};
+use super::status::Status;
+use crate::checkpoint::Store;
+use crate::config::RunArgs;
+
+/// How long Kafka may take to give the commands so far, before the next try.
+const CONTROL: Duration = Duration::from_secs(30);
+
+/// Runs until asked to stop.
+///
+/// # Errors
+/// The configuration is wrong, or an address is in use.
+pub fn run(args: RunArgs, app: &'static dyn Application) -> anyhow::Result<()> {
+    log::init(&args.service)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let store = Store::open(&args.checkpoint_url)?;
+    let status = Arc::new(Status::new(app)?);
+    let shutdown = runtime.block_on(async { Shutdown::on_signals() })?;
+    runtime.block_on(http::serve(args.service.http_addr, status.clone(), shutdown.clone()))?;
+    let publisher = telemetry::Publisher::new(&args.kafka, args.component())?;
+    let (stop, told) = (shutdown.clone(), status.clone());
+    let publishing = runtime.spawn(async move {
+        let mut tick = tokio::time::interval(telemetry::INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        while !stop.requested() {
+            tokio::select! { _ = tick.tick() => {}, () = told.urgent.notified() => {}, () = stop.wait() => {} }
+            let (body, acks) = told.collect();
+            publisher.publish(body, acks);
+        }
+    });
+    let handle = runtime.handle().clone();
+    let worker = std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
+        let result = work(&args, app, &store, &handle, &status, &shutdown);
+        // The process ends with its worker, whatever the reason.
+        shutdown.request();
+        result
+    })?;
+    let result = worker.join().map_err(|_| anyhow::anyhow!("the worker thread panicked"))?;
+    // A last frame; it is only telemetry, so it gets a second.
+    let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(1), publishing).await });
+    result
+}
+
+fn work(
+    args: &RunArgs,
+    app: &dyn Application,
+    store: &Store,
+    runtime: &tokio::runtime::Handle,
+    status: &Arc<Status>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let (send, commands) = mpsc::channel::<Versioned>();
+    let initial = loop {
+        let send = send.clone();
+        let apply = move |command| {
+            // The worker is gone only when the process stops.
+            let _ = send.send(command);
+        };
+        match control::follow(&args.kafka, args.component(), CONTROL, shutdown.clone(), apply) {
+            Ok(initial) => break initial,
+            Err(error) => {
+                tracing::warn!("{error:#}");
+                status.set_state(WorkerState::Retrying { error: format!("{error:#}") });
+            }
+        }
+        if shutdown.requested() {
+            return Ok(());
+        }
+    };
+    let mut env = Environment::new(args, app, store, runtime, status, shutdown, commands);
+    for command in initial {
+        env.remember(command);
+    }
+    let mut strategy = RestartStrategy::default();
+    while !shutdown.requested() {
+        let started = Instant::now();
+        status.set_state(WorkerState::Starting);
+        let Err(error) = Session::start(&mut env).and_then(Session::run) else { continue };
+        if shutdown.requested() {
+            break;
+        }
+        match strategy.after(&error, started) {
+            Next::Retry(delay) => {
+                tracing::warn!(%error, ?delay, "the session ended; the next one starts from what is committed");
+                status.set_state(WorkerState::Retrying { error: error.to_string() });
+                env.wait(delay);
+            }
+            Next::Fail => {
+                tracing::error!(%error, "the app is FAILED");
+                status.set_state(WorkerState::Failed { error: error.to_string() });
+                while !shutdown.requested() {
+                    env.wait(Duration::from_millis(200));
+                }
+            }
+        }
+    }
+    Ok(())
+}
