@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use millrace_service::{KafkaArgs, clock};
 use rdkafka::client::ClientContext;
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, ProducerContext};
 
@@ -85,7 +85,9 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "the Kafka client reports trouble, and goes on trying");
         let mut trouble = self.0.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        trouble.connection = Some(reason.to_owned());
+        // librdkafka counts more brokers than there are: its bootstrap and coordinator connections too.
+        let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+        trouble.connection = Some(if all_down { "no broker can be reached" } else { reason }.to_owned());
     }
 }
 
