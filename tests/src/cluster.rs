@@ -127,9 +127,9 @@ impl Cluster {
     #[track_caller]
     pub fn millrace(&self, args: &[&str], env: &[(&str, &str)]) -> String {
         let output = Command::new(self.bin.join("millrace"))
-            .args(args)
             .arg("--data")
             .arg(&self.data)
+            .args(args)
             .envs(env.iter().copied())
             .output()
             .unwrap_or_else(|e| panic!("{}/millrace can't be run: {e}", self.bin.display()));
