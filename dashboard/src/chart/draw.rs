@@ -10,7 +10,7 @@ use web_sys::HtmlCanvasElement;
 use super::data::{Spec, largest, pieces, scale_end};
 
 /// Room for the labels left of the plot, CSS px.
-pub const LEFT: f64 = 46.0;
+pub const LEFT: f64 = 54.0;
 /// Room right of the plot, CSS px.
 pub const RIGHT: f64 = 12.0;
 const TOP: f64 = 8.0;

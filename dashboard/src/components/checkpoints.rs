@@ -33,8 +33,8 @@ fn List() -> impl IntoView {
                     <tr class:failed=c.error.is_some()>
                         <td class="n">{format::clock(c.at_ms, page.utc_offset_min)}</td>
                         <td>{c.app.clone()}"/"{c.partition}</td>
-                        <td class="bar">
-                            <span class="bar" style:width=format!("{share:.0}%") aria-hidden="true"></span>
+                        <td class="gauge">
+                            <span class="gauge" style:width=format!("{share:.0}%") aria-hidden="true"></span>
                         </td>
                         <td class="n">{format::millis(c.duration_ms)}</td>
                         <td class="n">{format::millis(c.blocked_ms)}</td>
@@ -56,7 +56,7 @@ fn List() -> impl IntoView {
                 <table>
                     <thead><tr>
                         <th scope="col" class="n">"Time"</th><th scope="col">"Task"</th>
-                        <th scope="col" class="bar"><span class="hidden">"Duration, drawn"</span></th>
+                        <th scope="col" class="gauge"><span class="hidden">"Duration, drawn"</span></th>
                         <th scope="col" class="n">"Duration"</th><th scope="col" class="n">"Blocked"</th>
                         <th scope="col" class="n">"Size"</th><th scope="col" class="n">"Entries"</th>
                     </tr></thead>

@@ -68,7 +68,12 @@ fn JobForm(job: JobView) -> impl IntoView {
             let failed = answer.is_err();
             let _ = params.try_set(Some(answer));
             if failed {
-                set_timeout(move || drop(retry.try_update(|n| *n = n.wrapping_add(1))), Duration::from_secs(3));
+                set_timeout(
+                    move || {
+                        let _ = retry.try_update(|n| *n = n.wrapping_add(1));
+                    },
+                    Duration::from_secs(3),
+                );
             }
         });
     };
@@ -197,7 +202,8 @@ impl Field {
                 let options = options.iter().map(|option| {
                     let text = option.as_str().map_or_else(|| option.to_string(), str::to_owned);
                     let same = text.clone();
-                    view! { <option value=text.clone() prop:selected=move || shown.get() == same>{text.clone()}</option> }
+                    let label = text.clone();
+                    view! { <option value=text prop:selected=move || shown.get() == same>{label}</option> }
                 });
                 let options = options.collect_view();
                 view! {

@@ -98,7 +98,7 @@ fn Alerts() -> impl IntoView {
                         <th scope="row">{a.sensor_id.to_string()}</th>
                         <td>{a.location.to_string()}</td>
                         <td class="n"><b>{format!("{:.1} %", a.value)}</b></td>
-                        <td class="long">{a.message.clone()}</td>
+                        <td class="long" title=a.message.clone()>{a.message.clone()}</td>
                     </tr>
                 }
             };

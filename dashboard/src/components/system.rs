@@ -41,7 +41,7 @@ fn Components() -> impl IntoView {
         view! {
             <tr class:old=old(g.age_ms) data-component=g.component.name.clone()>
                 <th scope="row">{g.component.name.clone()}</th>
-                <td><span class=class>{said}</span>{g.component.detail.clone().map(|d| view! { <span class="quiet">" "{d}</span> })}</td>
+                <td class="wrap"><span class=class>{said}</span>{g.component.detail.clone().map(|d| view! { <span class="quiet">" "{d}</span> })}</td>
                 <td class="n">{pid}</td>
                 <td class="n">{format!("{:.0} %", g.cpu * 100.0)}</td>
                 <td class="n">{format::bytes(process.resident_bytes)}</td>
@@ -94,7 +94,7 @@ fn Workers() -> impl IntoView {
         view! {
             <tr class:old=old(w.age_ms)>
                 <th scope="row">{w.component.clone()}</th>
-                <td><span class=class>{symbol}" "{format::worker_state(&w.state)}</span></td>
+                <td class="wrap"><span class=class>{symbol}" "{format::worker_state(&w.state)}</span></td>
                 <td>{format::time_use(&w.time)}</td>
                 <td class="n">{partitions.join(" ")}</td>
                 <td class="n">{format::rate(w.records_per_s)}"/s"</td>

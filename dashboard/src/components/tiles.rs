@@ -51,9 +51,9 @@ pub fn Tiles() -> impl IntoView {
                 {tile("Latency p50", "ms", "latency-p50", ms, |o| o.latency.map(|l| l.p50_ms))}
                 {tile("Latency p95", "ms", "latency-p95", ms, |o| o.latency.map(|l| l.p95_ms))}
                 {tile("Latency p99", "ms", "latency-p99", ms, |o| o.latency.map(|l| l.p99_ms))}
-                {tile("Lag", "records", "lag-records", whole, |o| processor_lag(o).map(|l| l.0 as f64))}
-                {tile("Late", "records", "late-total", whole, |o| Some(o.late_total as f64))}
-                {tile("Dead letters", "records", "dead-total", whole, |o| Some(o.dead_total as f64))}
+                {tile("Lag, records", "", "lag-records", whole, |o| processor_lag(o).map(|l| l.0 as f64))}
+                {tile("Late records", "", "late-total", whole, |o| Some(o.late_total as f64))}
+                {tile("Dead letters", "", "dead-total", whole, |o| Some(o.dead_total as f64))}
             </dl>
         </section>
     }

@@ -82,9 +82,13 @@ pub fn line(from: Node, to: Node, narrow: bool) -> Line {
     } else {
         format!("M{x1} {y1}C{middle} {y1} {middle} {y2} {} {y2}", x2 - 7.0)
     };
-    // A rising or falling arrow has its labels at its far end, clear of its siblings.
-    let (label_y, label_x) = if (y1 - y2).abs() < 1.0 { (y1, middle - 2.0) } else { (y2, middle + 2.0) };
-    Line { path, rate_at: (label_x, label_y - 9.0), lag_at: (label_x, label_y + 17.0), anchor: "middle" }
+    // A rising arrow has both labels above its far end, a falling one below: clear of the curves.
+    let (rate_y, lag_y) = match y2 - y1 {
+        rise if rise < -1.0 => (y2 - 24.0, y2 - 9.0),
+        fall if fall > 1.0 => (y2 + 18.0, y2 + 32.0),
+        _ => (y1 - 9.0, y1 + 17.0),
+    };
+    Line { path, rate_at: (middle - 2.0, rate_y), lag_at: (middle - 2.0, lag_y), anchor: "middle" }
 }
 
 #[cfg(test)]

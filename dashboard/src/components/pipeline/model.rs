@@ -120,7 +120,7 @@ pub fn node(node: Node, overview: &Overview) -> Status {
         Node::Indexer => match &overview.indexer {
             None => status(Health::Unknown, NOTHING, "not reporting"),
             Some(indexer) => silent(indexer.age_ms).unwrap_or_else(|| match &indexer.error {
-                Some(_) => status(Health::Warn, per_second(indexer.indexed_per_s), "waiting, will catch up"),
+                Some(_) => status(Health::Warn, per_second(indexer.indexed_per_s), "will catch up"),
                 None => status(Health::Good, per_second(indexer.indexed_per_s), "effectively once"),
             }),
         },
@@ -129,7 +129,7 @@ pub fn node(node: Node, overview: &Overview) -> Status {
             Some(indexer) => {
                 let documents = format!("{} docs", format::compact(indexer.indexed_total as f64));
                 match (&indexer.error, indexer.rejected_total) {
-                    (Some(_), _) => status(Health::Bad, documents, "does not take documents"),
+                    (Some(_), _) => status(Health::Bad, documents, "not indexing"),
                     (None, 0) => status(Health::Good, documents, "taking documents"),
                     (None, refused) => status(Health::Warn, documents, format!("{} refused", format::total(refused))),
                 }
