@@ -10,7 +10,11 @@ use rdkafka::ClientConfig;
 #[derive(Args, Clone)]
 pub struct KafkaArgs {
     /// Brokers to start from, `host:port,..`.
-    #[arg(long = "kafka", env = "KAFKA_BOOTSTRAP_SERVERS", default_value = "127.0.0.1:9092,127.0.0.1:9093,127.0.0.1:9094")]
+    #[arg(
+        long = "kafka",
+        env = "KAFKA_BOOTSTRAP_SERVERS",
+        default_value = "127.0.0.1:9092,127.0.0.1:9093,127.0.0.1:9094"
+    )]
     pub bootstrap_servers: String,
     /// `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`; by default what `SSL_ENABLED` and `SASL_USERNAME` ask for.
     #[arg(long, env = "SECURITY_PROTOCOL")]

@@ -24,11 +24,15 @@ pub trait Observable: Send + Sync + 'static {
 ///
 /// # Errors
 /// The address can't be listened on.
-pub async fn serve(addr: Option<SocketAddr>, process: Arc<dyn Observable>, shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn serve(
+    addr: Option<SocketAddr>,
+    process: Arc<dyn Observable>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let Some(addr) = addr else { return Ok(()) };
-    let listener = tokio::net::TcpListener::bind(addr)
-        .await
-        .with_context(|| format!("can't listen on {addr} for /health and /metrics: set MILLRACE_HTTP_ADDR to a free port"))?;
+    let listener = tokio::net::TcpListener::bind(addr).await.with_context(|| {
+        format!("can't listen on {addr} for /health and /metrics: set MILLRACE_HTTP_ADDR to a free port")
+    })?;
     let (healthy, measured) = (process.clone(), process);
     let router = Router::new()
         .route(
@@ -47,7 +51,8 @@ pub async fn serve(addr: Option<SocketAddr>, process: Arc<dyn Observable>, shutd
             }),
         );
     tokio::spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.wait().await }).await;
+        let served =
+            axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.wait().await }).await;
         if let Err(error) = served {
             tracing::error!(%error, "the metrics server stopped");
         }

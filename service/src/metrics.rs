@@ -20,7 +20,14 @@ pub struct Exposition {
 
 impl Exposition {
     /// Adds a sample. `labels` are pairs of name and value.
-    pub fn add(&mut self, name: &'static str, kind: Kind, help: &'static str, labels: &[(&str, &str)], value: f64) {
+    pub fn add(
+        &mut self,
+        name: &'static str,
+        kind: Kind,
+        help: &'static str,
+        labels: &[(&str, &str)],
+        value: f64,
+    ) {
         let (_, _, lines) = self.families.entry(name).or_insert_with(|| (kind, help, String::new()));
         lines.push_str(name);
         for (i, (label, text)) in labels.iter().enumerate() {

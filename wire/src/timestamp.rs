@@ -57,7 +57,9 @@ impl Timestamp {
             Some(seconds) => (seconds * 1000.0).round() as i64,
             None => {
                 let instant = OffsetDateTime::parse(text, &Iso8601::DEFAULT)
-                    .or_else(|_| PrimitiveDateTime::parse(text, &Iso8601::DEFAULT).map(PrimitiveDateTime::assume_utc))
+                    .or_else(|_| {
+                        PrimitiveDateTime::parse(text, &Iso8601::DEFAULT).map(PrimitiveDateTime::assume_utc)
+                    })
                     .ok()?;
                 i64::try_from(instant.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?
             }
@@ -98,7 +100,9 @@ impl Visitor<'_> for AnyForm {
     type Value = Timestamp;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a timestamp: an ISO 8601 string, epoch milliseconds as a number or epoch seconds as a string")
+        f.write_str(
+            "a timestamp: an ISO 8601 string, epoch milliseconds as a number or epoch seconds as a string",
+        )
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Timestamp, E> {

@@ -84,7 +84,12 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 pub fn catalogue() -> Vec<Topic> {
     use Kind::{Internal, Raw, Reference, Result, Side};
     let week = Retention::Millis(7 * DAY_MS);
-    let topic = |name: &str, kind, partitions, retention| Topic { name: name.to_owned(), kind, partitions, retention };
+    let topic = |name: &str, kind, partitions, retention| Topic {
+        name: name.to_owned(),
+        kind,
+        partitions,
+        retention,
+    };
     vec![
         topic(IOT_SENSORS, Raw, PARTITIONS, week),
         topic(SENSORS, Reference, PARTITIONS, Retention::Compacted),
