@@ -1,0 +1,172 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::control::Action;
+use crate::layout::Layout;
+use crate::{commands, health, logs, reset, up};
+
+/// Starts, watches, breaks and stops a Millrace cluster on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "millrace", version, about, long_about = None)]
+pub struct Cli {
+    /// Data folder: everything that the cluster keeps
+    #[arg(long, global = true, env = "MILLRACE_DATA", default_value = ".millrace", value_name = "DIR")]
+    data: PathBuf,
+    /// What to do; `up` if nothing is said
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Options of a start.
+#[derive(Debug, Default, Args)]
+pub struct Up {
+    /// Return when everything is ready, and leave it running
+    #[arg(long)]
+    pub detach: bool,
+    /// Take ports N, N+1, .. instead of the well-known ones; remembered
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1024..=65000))]
+    pub port_base: Option<u16>,
+    /// Worker processes; remembered [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub workers: Option<u16>,
+    /// Start only these components, for example kafka,elasticsearch
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// This is the copy that `--detach` leaves behind
+    #[arg(long, hide = true)]
+    pub supervisor: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start everything, or resume where it was stopped
+    Up(Up),
+    /// Stop everything
+    Down,
+    /// Show every component
+    Status {
+        /// As JSON: {url, components:[{name, pid, state, restarts, ports}]}
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check everything; fails if something is not well, and says what to do
+    Health,
+    /// Kafka's topics
+    Topics {
+        #[command(subcommand)]
+        command: Topics,
+    },
+    /// Show the end of the logs
+    Logs {
+        /// Go on showing what comes
+        #[arg(short, long)]
+        follow: bool,
+        /// Lines of each log
+        #[arg(short = 'n', long, default_value_t = 20)]
+        lines: usize,
+        /// Only this component (or `launcher`)
+        component: Option<String>,
+    },
+    /// Remove everything that the cluster keeps
+    Reset {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Break or mend a worker
+    Worker {
+        /// What to do
+        action: Action,
+        /// Which, from 1
+        n: u16,
+    },
+    /// Break or mend a broker
+    Broker {
+        /// What to do
+        action: Action,
+        /// Which, 1 to 3
+        n: u16,
+    },
+    /// Break or mend Elasticsearch
+    Elasticsearch {
+        /// What to do
+        action: Action,
+    },
+    /// Break or mend any component
+    Component {
+        /// What to do
+        action: Action,
+        /// As `millrace status` shows it
+        name: String,
+    },
+    /// The page's users: everything after `user` goes to `millrace-gateway user`
+    #[command(disable_help_flag = true)]
+    User {
+        /// Arguments of `millrace-gateway user`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<std::ffi::OsString>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Topics {
+    /// Create what is missing of Millrace's topics
+    Setup,
+    /// Show every topic
+    List,
+}
+
+/// Runs a command.
+pub async fn run(cli: Cli) -> Result<ExitCode> {
+    let layout = Layout::new(&cli.data)?;
+    match cli.command.unwrap_or_else(|| Command::Up(Up::default())) {
+        Command::Up(options) => up::up(&options, &layout).await,
+        Command::Down => commands::down(&layout).await,
+        Command::Status { json } => commands::status(&layout, json).await,
+        Command::Health => health::health(&layout).await,
+        Command::Topics { command: Topics::Setup } => commands::topics_setup(&layout).await,
+        Command::Topics { command: Topics::List } => commands::topics_list(&layout).await,
+        Command::Logs { follow, lines, component } => {
+            logs::logs(&layout, component.as_deref(), lines, follow).await
+        }
+        Command::Reset { yes } => reset::reset(&layout, yes),
+        Command::Worker { action, n } => {
+            commands::component(&layout, &format!("processor-{n}"), action).await
+        }
+        Command::Broker { action, n } => commands::component(&layout, &format!("kafka-{n}"), action).await,
+        Command::Elasticsearch { action } => commands::component(&layout, "elasticsearch", action).await,
+        Command::Component { action, name } => commands::component(&layout, &name, action).await,
+        Command::User { args } => commands::user(&layout, &args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_said_means_up_and_data_goes_anywhere() {
+        assert!(Cli::try_parse_from(["millrace"]).unwrap().command.is_none());
+        let cli = Cli::try_parse_from(["millrace", "broker", "kill", "2", "--data", "/tmp/x"]).unwrap();
+        assert_eq!(cli.data, PathBuf::from("/tmp/x"));
+        assert!(matches!(cli.command, Some(Command::Broker { action: Action::Kill, n: 2 })));
+    }
+
+    #[test]
+    fn user_passes_everything_on() {
+        let cli = Cli::try_parse_from(["millrace", "user", "add", "--role", "viewer", "eve"]).unwrap();
+        let Some(Command::User { args }) = cli.command else { panic!("not user") };
+        assert_eq!(args, ["add", "--role", "viewer", "eve"]);
+    }
+}
