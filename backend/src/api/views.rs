@@ -1,0 +1,170 @@
+//! What can be read. No handler here waits for Kafka: they answer from what the threads have read, and say how old it is.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use millrace_service::clock::now_ms;
+use millrace_wire::api::{GroupView, JobView, Listing, ParamsView, ProducerView, ResultsPage, TopicView};
+use millrace_wire::control::MAX_RATE;
+use millrace_wire::live::Overview;
+use millrace_wire::telemetry::{Body, Checkpoint, JobDescriptor};
+
+use crate::clock::{locked, time_of_day};
+use crate::gateway::Gateway;
+use crate::kafka::View;
+use crate::problem::Refusal;
+use crate::search::Filter;
+use crate::telemetry;
+
+/// Telemetry is old after so long.
+const OLD_MS: i64 = 3_000;
+
+pub async fn overview(State(gateway): State<Arc<Gateway>>) -> Json<Overview> {
+    Json(Overview::clone(&gateway.hub.overview()))
+}
+
+fn kafka_problem(view: &View) -> Option<String> {
+    let (error, since) = view.error.as_ref()?;
+    Some(format!("Kafka does not answer since {} ({error}): these numbers are old", time_of_day(*since)))
+}
+
+fn listing<T>(view: &View, items: Vec<T>) -> Json<Listing<T>> {
+    let problem =
+        kafka_problem(view).or_else(|| (view.as_of_ms == 0).then(|| "Kafka has not answered yet".to_owned()));
+    Json(Listing { as_of_ms: view.as_of_ms, problem, items })
+}
+
+fn heard<T>(state: &telemetry::State, items: Vec<T>) -> Json<Listing<T>> {
+    let as_of_ms = state.heard_ms();
+    let problem = if as_of_ms == 0 {
+        Some("No process has reported yet".to_owned())
+    } else if now_ms() - as_of_ms > OLD_MS {
+        Some(format!("No process has reported since {}: this is old", time_of_day(as_of_ms)))
+    } else {
+        None
+    };
+    Json(Listing { as_of_ms, problem, items })
+}
+
+pub async fn topics(State(gateway): State<Arc<Gateway>>) -> Json<Listing<TopicView>> {
+    let view = gateway.kafka.get();
+    listing(&view, view.topics.clone())
+}
+
+pub async fn topic(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> Result<Json<TopicView>, Refusal> {
+    let view = gateway.kafka.get();
+    let found = view.topics.iter().find(|t| t.name == name).cloned();
+    found.map(Json).ok_or_else(|| Refusal::not_found(with_problem("/api/v1/topics lists the topics.", &view)))
+}
+
+pub async fn groups(State(gateway): State<Arc<Gateway>>) -> Json<Listing<GroupView>> {
+    let view = gateway.kafka.get();
+    listing(&view, view.groups.clone())
+}
+
+pub async fn group(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> Result<Json<GroupView>, Refusal> {
+    let view = gateway.kafka.get();
+    let found = view.groups.iter().find(|g| g.group == name).cloned();
+    found.map(Json).ok_or_else(|| Refusal::not_found(with_problem("/api/v1/groups lists the groups.", &view)))
+}
+
+fn with_problem(text: &str, view: &View) -> String {
+    kafka_problem(view).map_or_else(|| text.to_owned(), |problem| format!("{text} {problem}."))
+}
+
+fn job_view(descriptor: &JobDescriptor) -> JobView {
+    JobView {
+        id: format!("{}.{}", descriptor.app, descriptor.job),
+        app: descriptor.app.clone(),
+        job: descriptor.job.clone(),
+        description: descriptor.description.clone(),
+        inputs: descriptor.inputs.clone(),
+        outputs: descriptor.outputs.clone(),
+    }
+}
+
+pub fn unknown_job(state: &telemetry::State) -> Refusal {
+    let known: Vec<String> = state.jobs().map(|d| format!("{}.{}", d.app, d.job)).collect();
+    Refusal::not_found(if known.is_empty() {
+        "No worker has said yet which jobs there are.".to_owned()
+    } else {
+        format!("There are the jobs {}.", known.join(", "))
+    })
+}
+
+pub fn unknown_stream(state: &telemetry::State, now_ms: i64) -> Refusal {
+    let known: Vec<String> = state.overview(now_ms).streams.into_iter().map(|s| s.stream).collect();
+    Refusal::not_found(if known.is_empty() {
+        "No generator has reported in the last minute: are the producers running?".to_owned()
+    } else {
+        format!("There are generators of {}.", known.join(", "))
+    })
+}
+
+pub async fn jobs(State(gateway): State<Arc<Gateway>>) -> Json<Listing<JobView>> {
+    let state = locked(&gateway.state);
+    heard(&state, state.jobs().map(job_view).collect())
+}
+
+pub async fn job(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+) -> Result<Json<JobView>, Refusal> {
+    let state = locked(&gateway.state);
+    state.job(&id).map(|d| Json(job_view(d))).ok_or_else(|| unknown_job(&state))
+}
+
+pub async fn params(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+) -> Result<Json<ParamsView>, Refusal> {
+    let state = locked(&gateway.state);
+    let descriptor = state.job(&id).ok_or_else(|| unknown_job(&state))?;
+    let (version, params) =
+        state.params(&descriptor.app, &descriptor.job, now_ms()).unwrap_or((-1, Default::default()));
+    Ok(Json(ParamsView { params, schema: descriptor.schema.clone(), version }))
+}
+
+pub async fn checkpoints(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+) -> Result<Json<Listing<Checkpoint>>, Refusal> {
+    let state = locked(&gateway.state);
+    let descriptor = state.job(&id).ok_or_else(|| unknown_job(&state))?;
+    let of_app = state.checkpoints().0.iter().rev().filter(|c| c.app == descriptor.app).cloned().collect();
+    Ok(heard(&state, of_app))
+}
+
+pub async fn producers(State(gateway): State<Arc<Gateway>>) -> Json<Listing<ProducerView>> {
+    let state = locked(&gateway.state);
+    let now = now_ms();
+    let mut items = Vec::new();
+    for (_, tracked) in state.shown(now) {
+        if let Body::Producers { streams } = &tracked.frame.body {
+            items.extend(streams.iter().map(|s| ProducerView {
+                stream: s.stream.clone(),
+                target_rate: s.target_rate,
+                rate: tracked.rate(&format!("produced/{}", s.stream), now),
+                max_rate: MAX_RATE,
+                error: s.error.clone(),
+            }));
+        }
+    }
+    heard(&state, items)
+}
+
+pub async fn results(
+    State(gateway): State<Arc<Gateway>>,
+    Path(index): Path<String>,
+    filter: Result<Query<Filter>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<ResultsPage>, Refusal> {
+    let Query(filter) = filter.map_err(|error| Refusal::invalid(error.body_text()))?;
+    gateway.search.page(&index, &filter).await.map(Json)
+}

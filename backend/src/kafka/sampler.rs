@@ -1,0 +1,262 @@
+//! The thread that asks Kafka once a second. It uses its own clients and time limits, so that a broker that hangs holds
+//! up nothing but the age of the numbers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use millrace_service::clock::now_ms;
+use millrace_service::{KafkaArgs, Shutdown};
+use millrace_wire::api::{GroupPartition, GroupView, PartitionView, TopicView};
+use millrace_wire::topic::{self, Kind};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::lag::{self, History};
+use super::{Shared, View};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A group and the topics that it reads.
+pub type Groups = BTreeMap<String, BTreeSet<String>>;
+
+type Place = (String, i32);
+type Offsets = HashMap<Place, i64>;
+
+struct Sampler {
+    kafka: KafkaArgs,
+    client: BaseConsumer,
+    groups: HashMap<String, BaseConsumer>,
+    topic_ends: HashMap<String, History>,
+    group_ends: HashMap<(String, Place), History>,
+    group_lags: HashMap<String, History>,
+}
+
+/// Samples until `shutdown`. `groups` says which groups to watch.
+pub fn run(kafka: &KafkaArgs, shared: &Shared, groups: impl Fn() -> Groups, shutdown: &Shutdown) {
+    let client = match kafka.consumer("gateway-view", "gateway-view", "read_uncommitted").create() {
+        Ok(client) => client,
+        Err(error) => {
+            let text = format!("the Kafka client can't be made from these settings: {error}");
+            tracing::error!("{text}");
+            shared.set(View { error: Some((text, now_ms())), ..View::default() });
+            return;
+        }
+    };
+    let mut sampler = Sampler {
+        kafka: kafka.clone(),
+        client,
+        groups: HashMap::new(),
+        topic_ends: HashMap::new(),
+        group_ends: HashMap::new(),
+        group_lags: HashMap::new(),
+    };
+    while !shutdown.requested() {
+        let started = Instant::now();
+        match sampler.sample(&groups()) {
+            Ok(view) => {
+                if shared.get().error.is_some() {
+                    tracing::info!("Kafka answers");
+                }
+                shared.set(view);
+            }
+            Err(error) => {
+                let mut view = View::clone(&shared.get());
+                if view.error.is_none() {
+                    tracing::warn!(%error, "Kafka does not answer");
+                }
+                let since = view.error.map_or_else(now_ms, |(_, since)| since);
+                view.error = Some((error.to_string(), since));
+                shared.set(view);
+            }
+        }
+        while !shutdown.requested() && started.elapsed() < INTERVAL {
+            let left = INTERVAL.saturating_sub(started.elapsed()).min(Duration::from_millis(100));
+            // Serves the client's events, of which there are only errors.
+            drop(sampler.client.poll(left));
+        }
+    }
+}
+
+impl Sampler {
+    fn sample(&mut self, groups: &Groups) -> KafkaResult<View> {
+        let metadata = self.client.fetch_metadata(None, TIMEOUT)?;
+        let mut leaderless = BTreeSet::new();
+        let mut topics: BTreeMap<String, TopicView> = BTreeMap::new();
+        let mut places = Vec::new();
+        for topic in metadata.topics() {
+            let mut partitions: Vec<PartitionView> = Vec::new();
+            let mut replication = 0;
+            for p in topic.partitions() {
+                replication = replication.max(u32::try_from(p.replicas().len()).unwrap_or(0));
+                let place = (topic.name().to_owned(), p.id());
+                if p.leader() < 0 {
+                    leaderless.insert(place)
+                } else {
+                    places.push(place);
+                    true
+                };
+                let (partition, leader, in_sync) = (p.id(), p.leader(), p.isr().to_vec());
+                partitions.push(PartitionView {
+                    partition,
+                    leader,
+                    in_sync,
+                    log_start: 0,
+                    high_watermark: 0,
+                });
+            }
+            partitions.sort_by_key(|p| p.partition);
+            let kind = kind(topic.name()).to_owned();
+            let name = topic.name().to_owned();
+            topics
+                .insert(name.clone(), TopicView { name, kind, partitions, replication, records_per_s: 0.0 });
+        }
+        let ends = offsets(&self.client, &places, Offset::End)?;
+        let starts = offsets(&self.client, &places, Offset::Beginning)?;
+        let at = now_ms();
+        for view in topics.values_mut() {
+            let mut sum = 0;
+            for p in &mut view.partitions {
+                let place = (view.name.clone(), p.partition);
+                p.high_watermark = ends.get(&place).copied().unwrap_or(0);
+                p.log_start = starts.get(&place).copied().unwrap_or(0);
+                sum += p.high_watermark;
+            }
+            let history = self.topic_ends.entry(view.name.clone()).or_default();
+            // While a partition has no leader the sum is not the topic's.
+            if !leaderless.iter().any(|(t, _)| *t == view.name) {
+                history.push(at, sum);
+            }
+            view.records_per_s = history.growth();
+        }
+        let mut views = Vec::new();
+        for (group, of) in groups {
+            let places: Vec<Place> = places.iter().filter(|(t, _)| of.contains(t)).cloned().collect();
+            views.push(self.group(group, places, &starts)?);
+        }
+        Ok(View {
+            as_of_ms: at,
+            error: None,
+            topics: topics.into_values().collect(),
+            groups: views,
+            brokers_up: u32::try_from(metadata.brokers().len()).unwrap_or(0),
+        })
+    }
+
+    fn group(&mut self, group: &str, mut places: Vec<Place>, starts: &Offsets) -> KafkaResult<GroupView> {
+        if !self.groups.contains_key(group) {
+            // It never subscribes, so the group does not notice it.
+            let client = self.kafka.consumer("gateway-view", group, "read_committed").create()?;
+            self.groups.insert(group.to_owned(), client);
+        }
+        let Some(client) = self.groups.get(group).filter(|_| !places.is_empty()) else {
+            return Ok(GroupView {
+                group: group.to_owned(),
+                lag_records: 0,
+                lag_seconds: None,
+                trend_per_s: 0.0,
+                partitions: Vec::new(),
+            });
+        };
+        drop(client.poll(Duration::ZERO));
+        let mut asked = TopicPartitionList::new();
+        for (topic, partition) in &places {
+            asked.add_partition(topic, *partition);
+        }
+        // First the commits, then the ends: the other way round a commit could be beyond the end.
+        let committed = collect(&client.committed_offsets(asked, TIMEOUT)?);
+        let read: BTreeSet<&String> = committed.keys().map(|(t, _)| t).collect();
+        if !read.is_empty() {
+            // Topics that the group never commits are not read through it (reference tables).
+            places.retain(|(t, _)| read.contains(t));
+        }
+        let ends = offsets(client, &places, Offset::End)?;
+        let now = now_ms();
+        let mut partitions = Vec::new();
+        for place in places {
+            let Some(&end) = ends.get(&place) else { continue };
+            let start = starts.get(&place).copied().unwrap_or(0);
+            let committed = committed.get(&place).copied();
+            let history = self.group_ends.entry((group.to_owned(), place.clone())).or_default();
+            history.push(now, end);
+            partitions.push(GroupPartition {
+                lag_records: lag::records(end, committed, start),
+                lag_seconds: lag::seconds(history, now, end, committed, start),
+                topic: place.0,
+                partition: place.1,
+                committed,
+                end,
+            });
+        }
+        partitions.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        let lag_records = partitions.iter().map(|p| p.lag_records).sum();
+        let lags = self.group_lags.entry(group.to_owned()).or_default();
+        lags.push(now, lag_records);
+        let known: Option<Vec<f64>> = partitions.iter().map(|p| p.lag_seconds).collect();
+        Ok(GroupView {
+            group: group.to_owned(),
+            lag_records,
+            lag_seconds: known.and_then(|all| all.into_iter().reduce(f64::max)),
+            trend_per_s: lags.trend(),
+            partitions,
+        })
+    }
+}
+
+/// One ListOffsets request per broker: the ends that the client's isolation level may read, or the log starts.
+fn offsets(client: &BaseConsumer, places: &[Place], which: Offset) -> KafkaResult<Offsets> {
+    if places.is_empty() {
+        return Ok(Offsets::new());
+    }
+    let mut asked = TopicPartitionList::with_capacity(places.len());
+    for (topic, partition) in places {
+        asked.add_partition_offset(topic, *partition, which)?;
+    }
+    Ok(collect(&client.offsets_for_times(asked, TIMEOUT)?))
+}
+
+fn collect(list: &TopicPartitionList) -> Offsets {
+    list.elements()
+        .iter()
+        .filter(|e| e.error().is_ok())
+        .filter_map(|e| match e.offset() {
+            Offset::Offset(offset) => Some(((e.topic().to_owned(), e.partition()), offset)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn kind(name: &str) -> &'static str {
+    match topic::catalogue().iter().find(|t| t.name == name).map(|t| t.kind) {
+        Some(Kind::Raw) => "raw",
+        Some(Kind::Reference) => "reference",
+        Some(Kind::Result) => "result",
+        Some(Kind::Side) => "side",
+        Some(Kind::Internal) => "internal",
+        None if name.starts_with("__") || name.starts_with("millrace.") => "internal",
+        None => "other",
+    }
+}
+
+/// Whether an error means that Kafka is away, rather than that something was refused.
+pub fn away(error: &KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode::{
+        AllBrokersDown, BrokerTransportFailure, LeaderNotAvailable, MessageTimedOut, NotEnoughReplicas,
+        NotEnoughReplicasAfterAppend, OperationTimedOut, QueueFull, RequestTimedOut,
+    };
+    error.rdkafka_error_code().is_some_and(|code| {
+        matches!(
+            code,
+            AllBrokersDown
+                | BrokerTransportFailure
+                | LeaderNotAvailable
+                | MessageTimedOut
+                | NotEnoughReplicas
+                | NotEnoughReplicasAfterAppend
+                | OperationTimedOut
+                | QueueFull
+                | RequestTimedOut
+        )
+    })
+}

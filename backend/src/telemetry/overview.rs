@@ -1,0 +1,125 @@
+//! Gauges from the state.
+
+use std::collections::BTreeMap;
+
+use millrace_wire::live::{ComponentGauge, IndexerGauge, JobGauge, Overview, StreamGauge, WorkerGauge};
+use millrace_wire::telemetry::Body;
+
+use super::state::{State, Tracked};
+
+impl State {
+    /// What telemetry knows of the overview; Kafka's part (groups, brokers) and the problems are the caller's.
+    pub fn overview(&self, now_ms: i64) -> Overview {
+        let mut overview = Overview {
+            at_ms: now_ms,
+            jobs: self.job_gauges(now_ms),
+            latency: self.latency(now_ms),
+            produced_total: self.total("produced/"),
+            consumed_total: self.total("task/"),
+            dead_total: self.total("dead/"),
+            late_total: self.total("late/"),
+            produced_per_s: self.rate("produced/", now_ms),
+            consumed_per_s: self.rate("task/", now_ms),
+            emitted_per_s: self.rate("emitted/", now_ms),
+            ..Overview::default()
+        };
+        for (name, tracked) in self.shown(now_ms) {
+            let age_ms = tracked.age(now_ms);
+            match &tracked.frame.body {
+                Body::Producers { streams } => overview.streams.extend(streams.iter().map(|s| StreamGauge {
+                    stream: s.stream.clone(),
+                    target_rate: s.target_rate,
+                    rate: tracked.rate(&format!("produced/{}", s.stream), now_ms),
+                    age_ms,
+                    error: s.error.clone(),
+                })),
+                Body::Processor(_) => overview.workers.push(worker(name, tracked, now_ms)),
+                Body::Indexer(indexer) => {
+                    overview.indexer = Some(IndexerGauge {
+                        indexed_per_s: tracked.rate("indexed", now_ms),
+                        indexed_total: indexer.indexed,
+                        rejected_total: indexer.rejected,
+                        error: indexer.error.clone(),
+                        age_ms,
+                    });
+                }
+                Body::Launcher { components } => {
+                    overview.components.extend(components.iter().map(|component| ComponentGauge {
+                        cpu: tracked.rate(&format!("child-cpu/{}/", component.name), now_ms),
+                        component: component.clone(),
+                        age_ms,
+                    }));
+                }
+            }
+        }
+        overview
+    }
+
+    fn job_gauges(&self, now_ms: i64) -> Vec<JobGauge> {
+        let mut gauges: BTreeMap<(String, String), JobGauge> = self
+            .jobs()
+            .map(|d| {
+                let gauge = JobGauge {
+                    app: d.app.clone(),
+                    job: d.job.clone(),
+                    params_version: i64::MAX,
+                    ..Default::default()
+                };
+                ((d.app.clone(), d.job.clone()), gauge)
+            })
+            .collect();
+        for (_, tracked) in self.shown(now_ms) {
+            let Body::Processor(processor) = &tracked.frame.body else { continue };
+            for app in &processor.apps {
+                let watermark = app.tasks.iter().filter(|t| !t.idle).filter_map(|t| t.watermark_ms).min();
+                for job in &app.jobs {
+                    let gauge =
+                        gauges.entry((app.name.clone(), job.name.clone())).or_insert_with(|| JobGauge {
+                            app: app.name.clone(),
+                            job: job.name.clone(),
+                            params_version: i64::MAX,
+                            ..Default::default()
+                        });
+                    let id = format!("{}/{}/", app.name, job.name);
+                    gauge.records_per_s += tracked.rate(&format!("concerned/{id}"), now_ms);
+                    gauge.emitted_per_s += tracked.rate(&format!("emitted/{id}"), now_ms);
+                    gauge.pending += job.pending;
+                    gauge.violations += job.violations;
+                    gauge.params_version = gauge.params_version.min(job.params_version);
+                    gauge.watermark_ms = gauge.watermark_ms.into_iter().chain(watermark).min();
+                }
+            }
+        }
+        gauges
+            .into_values()
+            .map(|mut gauge| {
+                let id = format!("{}/{}/", gauge.app, gauge.job);
+                gauge.emitted_total = self.total(&format!("emitted/{id}"));
+                gauge.late_total = self.total(&format!("late/{id}"));
+                gauge.watermark_lag_ms = gauge.watermark_ms.map(|w| now_ms - w);
+                if gauge.params_version == i64::MAX {
+                    gauge.params_version = -1;
+                }
+                gauge
+            })
+            .collect()
+    }
+}
+
+fn worker(name: &str, tracked: &Tracked, now_ms: i64) -> WorkerGauge {
+    let Body::Processor(processor) = &tracked.frame.body else { return WorkerGauge::default() };
+    let mut partitions: Vec<i32> =
+        processor.apps.iter().flat_map(|a| &a.tasks).map(|t| t.partition).collect();
+    partitions.sort_unstable();
+    partitions.dedup();
+    WorkerGauge {
+        component: name.to_owned(),
+        state: processor.state.clone(),
+        partitions,
+        records_per_s: tracked.rates("task/", now_ms),
+        time: processor.time,
+        commit_ms: processor.commit_ms,
+        commits_per_s: tracked.rate("commits", now_ms),
+        age_ms: tracked.age(now_ms),
+    }
+}

@@ -1,0 +1,110 @@
+use millrace_wire::telemetry::{App, FORMAT, Generator, Job, ProcessUsage, Processor, Task};
+
+use super::*;
+
+fn frame(component: &str, at_ms: i64, started_ms: i64, body: Body) -> Frame {
+    let process = ProcessUsage::default();
+    Frame { v: FORMAT, component: component.into(), at_ms, started_ms, process, acks: vec![], body }
+}
+
+fn producers(at_ms: i64, started_ms: i64, produced: u64) -> Frame {
+    let stream =
+        Generator { stream: "iot-sensors".into(), target_rate: 100.0, produced, ..Default::default() };
+    frame("producers", at_ms, started_ms, Body::Producers { streams: vec![stream] })
+}
+
+fn worker(
+    component: &str,
+    at_ms: i64,
+    partition: i32,
+    records: u64,
+    version: i64,
+    watermark: Option<i64>,
+) -> Frame {
+    let job = Job {
+        name: "humidity-average".into(),
+        records,
+        filtered: records / 2,
+        emitted: records / 10,
+        params_version: version,
+        ..Default::default()
+    };
+    let task = Task { partition, records, watermark_ms: watermark, ..Default::default() };
+    let app = App { name: "sensors".into(), tasks: vec![task], jobs: vec![job], ..Default::default() };
+    let latency_us = vec![(20_000, 10)];
+    frame(
+        component,
+        at_ms,
+        0,
+        Body::Processor(Processor { apps: vec![app], latency_us, ..Default::default() }),
+    )
+}
+
+#[test]
+fn produced_and_consumed_agree_and_make_samples() {
+    let mut state = State::default();
+    let mut closed = Vec::new();
+    for i in 0..=60 {
+        let at = 100_000 + i * 200;
+        state.apply(producers(at, 1, 5_000 + 20 * i as u64));
+        state.apply(worker("processor-1", at + 20, 0, 10 * i as u64, -1, Some(at)));
+        state.apply(worker("processor-2", at + 40, 1, 10 * i as u64, -1, Some(at - 5_000)));
+        closed.extend(state.advance(at + 50, LagNow { records: Some(3), ..LagNow::default() }));
+    }
+    let now = 112_050;
+    assert!((state.rate("produced/", now) - 100.0).abs() < 0.1);
+    assert!((state.rate("task/", now) - 100.0).abs() < 0.1);
+    let sample = closed.last().unwrap();
+    assert!((sample.produced_per_s - 100.0).abs() < 0.1, "{sample:?}");
+    assert!((sample.consumed_per_s - 100.0).abs() < 0.1, "{sample:?}");
+    assert_eq!((sample.lag_records, sample.latency.unwrap().count), (Some(3), 100));
+    assert_eq!(closed.len(), state.samples().len());
+    assert!(closed.windows(2).all(|w| w[1].at_ms == w[0].at_ms + 1000));
+
+    let overview = state.overview(now);
+    let job = &overview.jobs[0];
+    assert!((job.records_per_s - 50.0).abs() < 0.5, "{job:?}");
+    assert_eq!((job.watermark_ms, job.watermark_lag_ms), (Some(107_000), Some(5_050)));
+    assert_eq!(overview.workers.len(), 2);
+    assert_eq!(overview.produced_total, 6_200);
+    assert_eq!(overview.consumed_total, 1_200);
+}
+
+#[test]
+fn a_restarted_process_goes_on_counting() {
+    let mut state = State::default();
+    state.apply(producers(1_000, 1, 5_000));
+    state.apply(producers(2_000, 1, 5_100));
+    state.apply(producers(3_000, 2_500, 50));
+    assert_eq!(state.total("produced/"), 5_150);
+    assert!(state.rate("produced/", 3_000) >= 0.0);
+}
+
+#[test]
+fn silence_hides_a_component_and_leaves_a_gap() {
+    let mut state = State::default();
+    state.apply(producers(1_000, 1, 5_000));
+    state.advance(2_000, LagNow::default());
+    assert_eq!(state.shown(61_000).count(), 1);
+    assert_eq!(state.shown(61_001).count(), 0);
+    assert_eq!(state.living(4_001).count(), 0);
+    assert!(state.advance(30_000, LagNow::default()).len() <= 3);
+    assert_eq!(state.overview(70_000).streams, vec![]);
+}
+
+#[test]
+fn the_slowest_worker_says_which_parameters_are_in_force() {
+    let mut state = State::default();
+    state.apply(worker("processor-1", 1_000, 0, 1, 7, None));
+    state.apply(worker("processor-2", 1_000, 1, 1, 4, None));
+    assert_eq!(state.params("sensors", "humidity-average", 1_100).unwrap().0, 4);
+    assert_eq!(state.params("sensors", "other", 1_100), None);
+}
+
+#[test]
+fn an_old_frame_of_the_same_process_changes_nothing() {
+    let mut state = State::default();
+    state.apply(producers(2_000, 1, 5_100));
+    state.apply(producers(1_000, 1, 5_000));
+    assert_eq!(state.total("produced/"), 5_100);
+}

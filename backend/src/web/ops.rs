@@ -1,0 +1,121 @@
+//! `/health`, `/ready` and `/metrics`: for machines, without a session. They say nothing that is secret.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use millrace_service::clock::now_ms;
+use millrace_service::http::Observable;
+use millrace_service::metrics::{Exposition, Kind};
+use millrace_service::process_usage;
+use millrace_wire::api::DependencyHealth;
+use serde_json::json;
+
+use crate::clock::time_of_day;
+use crate::gateway::Gateway;
+
+/// Kafka's numbers are old after so long.
+const OLD_MS: i64 = 5_000;
+
+async fn dependencies(gateway: &Gateway) -> [DependencyHealth; 3] {
+    let health = |name: &str, ok, detail| DependencyHealth { name: name.to_owned(), ok, detail };
+    let view = gateway.kafka.get();
+    let kafka = if let Some((_, since)) = &view.error {
+        health("kafka", false, format!("no answer since {}", time_of_day(*since)))
+    } else if now_ms() - view.as_of_ms > OLD_MS {
+        health("kafka", false, "no answer yet".to_owned())
+    } else {
+        health("kafka", true, format!("{} of {} brokers", view.brokers_up, gateway.args.brokers_expected()))
+    };
+    let elastic = gateway.search.health();
+    let database = match gateway.database.ping().await {
+        Ok(()) => health("database", true, "it answers".to_owned()),
+        Err(_) => health("database", false, "it does not answer".to_owned()),
+    };
+    [kafka, health("elasticsearch", elastic.ok == Some(true), elastic.detail), database]
+}
+
+pub async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
+    let dependencies = dependencies(&gateway).await;
+    // Without Elasticsearch everything but past results works.
+    let needed = dependencies.iter().filter(|d| d.name != "elasticsearch").all(|d| d.ok);
+    let (status, word) = match (needed, dependencies.iter().all(|d| d.ok)) {
+        (true, true) => (StatusCode::OK, "ready"),
+        (true, false) => (StatusCode::OK, "degraded"),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+    };
+    (status, Json(json!({"status": word, "dependencies": dependencies}))).into_response()
+}
+
+pub async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
+    let mut out = Exposition::default();
+    add(&gateway, &mut out);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out.render()).into_response()
+}
+
+/// The gateway as the shared metrics server sees it.
+pub struct Process(pub Arc<Gateway>);
+
+impl Observable for Process {
+    fn health(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn metrics(&self, out: &mut Exposition) {
+        add(&self.0, out);
+    }
+}
+
+fn add(gateway: &Gateway, out: &mut Exposition) {
+    let usage = process_usage();
+    let mut gauge =
+        |name, help, labels: &[(&str, &str)], value| out.add(name, Kind::Gauge, help, labels, value);
+    gauge("process_resident_memory_bytes", "Resident memory.", &[], usage.resident_bytes as f64);
+    gauge("millrace_gateway_live_clients", "Open live sockets.", &[], gateway.hub.clients() as f64);
+    let view = gateway.kafka.get();
+    let (up, elastic) = (view.error.is_none() && view.as_of_ms > 0, gateway.search.health().ok == Some(true));
+    gauge(
+        "millrace_gateway_up",
+        "Whether a dependency answers.",
+        &[("dependency", "kafka")],
+        f64::from(u8::from(up)),
+    );
+    let labels = [("dependency", "elasticsearch")];
+    gauge("millrace_gateway_up", "Whether a dependency answers.", &labels, f64::from(u8::from(elastic)));
+    gauge("millrace_brokers_up", "Brokers in the metadata.", &[], f64::from(view.brokers_up));
+    for group in &view.groups {
+        let labels = [("group", group.group.as_str())];
+        gauge("millrace_group_lag_records", "Records not yet committed.", &labels, group.lag_records as f64);
+        if let Some(seconds) = group.lag_seconds {
+            gauge(
+                "millrace_group_lag_seconds",
+                "Age of the oldest record not yet committed.",
+                &labels,
+                seconds,
+            );
+        }
+    }
+    for topic in &view.topics {
+        let labels = [("topic", topic.name.as_str())];
+        gauge("millrace_topic_records_per_second", "Growth of a topic.", &labels, topic.records_per_s);
+    }
+    let overview = gateway.hub.overview();
+    gauge("millrace_problems", "Problems on the Overview page.", &[], overview.problems.len() as f64);
+    if let Some(latency) = overview.latency {
+        for (quantile, ms) in [("0.5", latency.p50_ms), ("0.95", latency.p95_ms), ("0.99", latency.p99_ms)] {
+            let help = "End-to-end latency over the last 10 s.";
+            gauge("millrace_latency_seconds", help, &[("quantile", quantile)], ms / 1000.0);
+        }
+    }
+    out.add("process_cpu_seconds_total", Kind::Counter, "CPU time used.", &[], usage.cpu_seconds);
+    for (name, help, total) in [
+        ("millrace_produced_total", "Records acknowledged to the generators.", overview.produced_total),
+        ("millrace_consumed_total", "Source records processed.", overview.consumed_total),
+        ("millrace_dead_letters_total", "Dead letters.", overview.dead_total),
+        ("millrace_late_total", "Late records.", overview.late_total),
+    ] {
+        out.add(name, Kind::Counter, help, &[], total as f64);
+    }
+}
