@@ -5,7 +5,6 @@ use std::time::Duration;
 use leptos::prelude::*;
 
 use crate::components::charts::Charts;
-use crate::components::checkpoints::Checkpoints;
 use crate::components::controls::Controls;
 use crate::components::header::Header;
 use crate::components::pipeline::Pipeline;
@@ -57,7 +56,6 @@ fn Overview() -> impl IntoView {
             <Charts/>
             <Controls/>
             <Results/>
-            <Checkpoints/>
             <System/>
         </main>
         <footer class="quiet">"Millrace · every number is measured; “–” means that nobody has measured it."</footer>

@@ -90,9 +90,18 @@ mod tests {
 
     #[test]
     fn missing_data_breaks_the_line() {
-        let samples = [sample(0, Some(1)), sample(1, Some(2)), sample(2, None), sample(3, Some(4)), sample(60, Some(5))];
+        let samples = [
+            sample(0, Some(1)),
+            sample(1, Some(2)),
+            sample(2, None),
+            sample(3, Some(4)),
+            sample(60, Some(5)),
+        ];
         let pieces = pieces(&samples, &LAG);
-        assert_eq!(pieces, [vec![(-1.0, 1.0), (-59.0 / 60.0, 2.0)], vec![(-57.0 / 60.0, 4.0)], vec![(0.0, 5.0)]]);
+        assert_eq!(
+            pieces,
+            [vec![(-1.0, 1.0), (-59.0 / 60.0, 2.0)], vec![(-57.0 / 60.0, 4.0)], vec![(0.0, 5.0)]]
+        );
     }
 
     #[test]

@@ -45,8 +45,11 @@ fn plot<B: DrawingBackend>(
 ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
     let px = |css: f64| (css * ratio).round() as i32;
     let line = |css: f64| (css * ratio).round().max(1.0) as u32;
-    let (ink, rule) =
-        if dark { (RGBColor(160, 170, 184), RGBColor(46, 54, 66)) } else { (RGBColor(88, 98, 112), RGBColor(226, 230, 236)) };
+    let (ink, rule) = if dark {
+        (RGBColor(160, 170, 184), RGBColor(46, 54, 66))
+    } else {
+        (RGBColor(88, 98, 112), RGBColor(226, 230, 236))
+    };
     let colours = if dark { DARK } else { LIGHT };
     let end = scale_end(largest(samples, spec.series), spec.floor);
 

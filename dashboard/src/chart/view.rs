@@ -55,7 +55,12 @@ pub fn Chart(
             let value = latest.as_ref().and_then(s.value).map_or_else(|| "no data".to_owned(), spec.text);
             format!("{} {value}", s.label)
         });
-        format!("{}, last 5 minutes. Latest: {}.", spec.title, values.collect::<Vec<_>>().join(", "))
+        format!(
+            "{}, {}, last 5 minutes. Latest: {}.",
+            spec.title,
+            spec.subtitle,
+            values.collect::<Vec<_>>().join(", ")
+        )
     };
     let moved = move |event: PointerEvent| {
         let Some(canvas) = canvas.get_untracked() else { return };

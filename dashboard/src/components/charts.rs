@@ -9,7 +9,7 @@ use crate::format;
 static THROUGHPUT: Spec = Spec {
     title: "Throughput",
     subtitle: "records per second",
-    text: |v| format!("{}/s", format::rate(v)),
+    text: format::rate,
     tick: format::compact,
     floor: 10.0,
     series: &[

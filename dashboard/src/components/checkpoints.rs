@@ -1,4 +1,4 @@
-//! Checkpoints and recoveries.
+//! Checkpoints and recoveries: two cards that [`super::system`] places.
 
 use leptos::prelude::*;
 use millrace_wire::telemetry::Checkpoint;
@@ -8,20 +8,9 @@ use crate::page::Page;
 
 const ROWS: usize = 12;
 
-/// The section.
+/// The newest checkpoints.
 #[component]
 pub fn Checkpoints() -> impl IntoView {
-    view! {
-        <section class="pair" aria-label="Checkpoints and recoveries">
-            <List/>
-            <Recoveries/>
-        </section>
-    }
-    .into_any()
-}
-
-#[component]
-fn List() -> impl IntoView {
     let page = expect_context::<Page>();
     let rows = move || {
         page.checkpoints.with(|all| {
@@ -47,7 +36,9 @@ fn List() -> impl IntoView {
         })
     };
     let empty = move || {
-        page.checkpoints.with(Vec::is_empty).then(|| view! { <p class="empty">"No checkpoint yet; there is one every 10 s."</p> })
+        page.checkpoints
+            .with(Vec::is_empty)
+            .then(|| view! { <p class="empty">"No checkpoint yet; there is one every 10 s."</p> })
     };
     view! {
         <div class="card">
@@ -69,13 +60,15 @@ fn List() -> impl IntoView {
     .into_any()
 }
 
+/// The newest recoveries.
 #[component]
-fn Recoveries() -> impl IntoView {
+pub fn Recoveries() -> impl IntoView {
     let page = expect_context::<Page>();
     let rows = move || {
         page.recoveries.with(|all| {
             let row = |r: &millrace_wire::telemetry::Recovery| {
-                let from = r.checkpoint.map_or_else(|| "changelog only".to_owned(), |id| format!("checkpoint {id}"));
+                let from =
+                    r.checkpoint.map_or_else(|| "changelog only".to_owned(), |id| format!("checkpoint {id}"));
                 view! {
                     <tr>
                         <td class="n">{format::clock(r.at_ms, page.utc_offset_min)}</td>

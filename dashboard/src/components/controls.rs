@@ -56,7 +56,9 @@ impl Outcome {
                 let time = ack.acknowledged_ms.map_or_else(|| "?".into(), format::millis);
                 match (ack.applied, ack.waiting_for.as_slice()) {
                     (true, []) => format!("● applied in {time}, version {}", ack.version),
-                    (true, who) => format!("● applied in {time}, version {}; {}", ack.version, who.join(", ")),
+                    (true, who) => {
+                        format!("● applied in {time}, version {}; {}", ack.version, who.join(", "))
+                    }
                     (false, []) => "▲ not applied yet".into(),
                     (false, who) => format!("▲ waiting for {}", who.join(", ")),
                 }
@@ -68,7 +70,9 @@ impl Outcome {
     /// Milliseconds to the acknowledgement, for the browser test.
     pub fn acknowledged_ms(&self) -> String {
         match self {
-            Self::Answered(Acknowledgement { applied: true, acknowledged_ms: Some(ms), .. }) => ms.to_string(),
+            Self::Answered(Acknowledgement { applied: true, acknowledged_ms: Some(ms), .. }) => {
+                ms.to_string()
+            }
             _ => String::new(),
         }
     }

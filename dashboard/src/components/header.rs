@@ -62,7 +62,8 @@ fn ConnectionState() -> impl IntoView {
         Connection::Live => ("good", "●", "live".to_owned()),
         Connection::Reconnecting { at_ms } => {
             let seconds = ((at_ms - page.now_ms.get()) / 1_000.0).ceil().max(0.0);
-            let when = if seconds > 0.0 { format!("reconnecting in {seconds:.0} s") } else { "reconnecting".into() };
+            let when =
+                if seconds > 0.0 { format!("reconnecting in {seconds:.0} s") } else { "reconnecting".into() };
             ("bad", "▲", when)
         }
         Connection::SignedOut => ("bad", "✕", "signed out".to_owned()),
@@ -84,7 +85,9 @@ fn ConnectionState() -> impl IntoView {
             }
         >
             <i aria-hidden="true">{move || said.get().1}</i>
+            " "
             <b>{move || said.get().2}</b>
+            " "
             <span class="quiet">{fresh}</span>
         </span>
     }

@@ -80,7 +80,8 @@ fn JobForm(job: JobView) -> impl IntoView {
     // At first, and whenever somebody (perhaps elsewhere) has changed them.
     let (app, name) = (job.app.clone(), job.job.clone());
     let version = Memo::new(move |_| {
-        page.gauge(|o| o.jobs.iter().find(|j| j.app == app && j.job == name).map(|j| j.params_version)).flatten()
+        page.gauge(|o| o.jobs.iter().find(|j| j.app == app && j.job == name).map(|j| j.params_version))
+            .flatten()
     });
     Effect::new(move || {
         version.track();
@@ -170,6 +171,7 @@ impl Field {
     fn text(&self, key: &str) -> Option<String> {
         match self.property.get(key)? {
             Value::String(text) => Some(text.clone()),
+            Value::Number(number) => number.as_f64().map(|float| float.to_string()),
             other => Some(other.to_string()),
         }
     }
@@ -248,10 +250,13 @@ impl Field {
             "s" => Some(1_000),
             _ => None,
         };
-        let meaning = to_ms.filter(|_| unit == "ms").map(|factor| {
+        // 86400 s is hard to read: what that is in words, when it is not the same.
+        let meaning = to_ms.map(|factor| {
+            let unit = unit.clone();
             let text = move || {
-                let millis = value.get().and_then(|v| v.as_i64());
-                millis.map(|m| format!("= {}", format::span(m * factor)))
+                let number = value.get().and_then(|v| v.as_i64())?;
+                let words = format::span(number.saturating_mul(factor));
+                (words != format!("{number} {unit}")).then(|| format!("= {words}"))
             };
             view! { <span class="quiet">{text}</span> }
         });
@@ -271,9 +276,15 @@ impl Field {
             });
             view! { <div class="chips" role="group" aria-label="Window size, applied at once">{choices.into_iter().collect_view()}</div> }
         });
+        let speak = |text: String| match (to_ms, text.parse::<i64>()) {
+            (Some(factor), Ok(number)) => format::span(number.saturating_mul(factor)),
+            _ => text,
+        };
         let limits = match (self.text("minimum"), self.text("maximum"), self.text("default")) {
-            (Some(low), Some(high), Some(default)) => format!(" {low} to {high}; default {default}."),
-            (_, _, Some(default)) => format!(" Default {default}."),
+            (Some(low), Some(high), Some(default)) => {
+                format!(" {} to {}; default {}.", speak(low), speak(high), speak(default))
+            }
+            (_, _, Some(default)) => format!(" Default {}.", speak(default)),
             _ => String::new(),
         };
         view! {

@@ -14,7 +14,7 @@ pub fn Problems() -> impl IntoView {
     let list = move || {
         let stale = stale.get().then(|| {
             view! { <p class="problem"><i aria-hidden="true">"▲"</i><span><b>"This page"</b>
-                " gets no data at the moment: what you see below is how things were."</span></p> }
+            " gets no data at the moment: what you see below is how things were."</span></p> }
         });
         let rows = match problems.get() {
             None => view! { <p class="fine">"Waiting for the first message …"</p> }.into_any(),
@@ -26,10 +26,13 @@ pub fn Problems() -> impl IntoView {
                 .into_iter()
                 .map(|row| {
                     let since = format::clock(row.since_ms, page.utc_offset_min);
+                    // Most texts name what they are about.
+                    let named = row.text.to_lowercase().contains(&row.about.to_lowercase());
+                    let about = (!named).then(|| view! { <b>{row.about.clone()}": "</b> });
                     view! {
-                        <p class="problem">
+                        <p class="problem" data-about=row.about.clone()>
                             <i aria-hidden="true">"▲"</i>
-                            <span><b>{row.about}</b>" "{row.text}<span class="quiet">" since "{since}</span></span>
+                            <span>{about}{row.text}<span class="quiet">" since "{since}</span></span>
                         </p>
                     }
                 })

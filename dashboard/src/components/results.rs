@@ -57,9 +57,11 @@ fn Averages() -> impl IntoView {
             all.iter().take(ROWS).map(row).collect_view()
         })
     };
-    let empty = move || page.averages.with(Vec::is_empty).then(|| {
+    let empty = move || {
+        page.averages.with(Vec::is_empty).then(|| {
         view! { <p class="empty">"No window has closed since this page looks. The first comes a window's length after the start."</p> }
-    });
+    })
+    };
     view! {
         <div class="card">
             <div class="heading"><h2>"Newest averages"</h2><span class="space"></span>{move || skipped(page.averages_skipped.get())}</div>
@@ -106,7 +108,9 @@ fn Alerts() -> impl IntoView {
         })
     };
     let empty = move || {
-        page.alerts.with(Vec::is_empty).then(|| view! { <p class="empty">"No alert since this page looks."</p> })
+        page.alerts
+            .with(Vec::is_empty)
+            .then(|| view! { <p class="empty">"No alert since this page looks."</p> })
     };
     view! {
         <div class="card">

@@ -34,7 +34,9 @@ pub fn SignIn() -> impl IntoView {
     };
     let reason = move || {
         page.access.with(|access| match access {
-            Access::SignedOut(Some(reason)) => Some(view! { <p class="note" role="status">{reason.clone()}</p> }),
+            Access::SignedOut(Some(reason)) => {
+                Some(view! { <p class="note" role="status">{reason.clone()}</p> })
+            }
             _ => None,
         })
     };

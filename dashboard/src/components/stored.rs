@@ -27,7 +27,8 @@ pub fn Stored() -> impl IntoView {
         });
     };
     load();
-    let head = move || match answer.get() {
+    let head = move || {
+        match answer.get() {
         None => view! { <span class="quiet">"asking …"</span> }.into_any(),
         Some(Ok(found)) => {
             let age = format::age(page.now_ms.get() - asked_ms.get());
@@ -42,11 +43,13 @@ pub fn Stored() -> impl IntoView {
         Some(Err(failure)) => {
             view! { <span class="ack bad" role="alert" data-testid="stored-error">"✕ "{failure.text()}</span> }.into_any()
         }
+    }
     };
     let rows = Memo::new(move |_| {
         answer.with(|a| match a {
             Some(Ok(found)) => {
-                let read = |item: &serde_json::Value| serde_json::from_value::<SensorAverage>(item.clone()).ok();
+                let read =
+                    |item: &serde_json::Value| serde_json::from_value::<SensorAverage>(item.clone()).ok();
                 found.items.iter().filter_map(read).collect::<Vec<_>>()
             }
             _ => vec![],

@@ -1,9 +1,10 @@
-//! Processes, workers and consumer groups.
+//! How the platform itself does: checkpoints and recoveries, processes, workers and consumer groups.
 
 use leptos::prelude::*;
 use millrace_wire::live::{ComponentGauge, GroupGauge, WorkerGauge};
 use millrace_wire::telemetry::{ComponentState, WorkerState};
 
+use super::checkpoints::{Checkpoints, Recoveries};
 use crate::format;
 use crate::page::Page;
 use crate::store::STALE_MS;
@@ -12,9 +13,14 @@ use crate::store::STALE_MS;
 #[component]
 pub fn System() -> impl IntoView {
     view! {
-        <section class="pair" aria-label="System">
+        <section class="pair" aria-label="Checkpoints and processes">
+            <Checkpoints/>
             <Components/>
-            <div class="stack"><Workers/><Groups/></div>
+        </section>
+        <section class="pair three" aria-label="Workers, groups and recoveries">
+            <Workers/>
+            <Groups/>
+            <Recoveries/>
         </section>
     }
     .into_any()
@@ -57,9 +63,11 @@ fn Components() -> impl IntoView {
             (!all.is_empty()).then(|| format!("{:.0} % of a core, {}", cpu * 100.0, format::bytes(memory)))
         })
     };
-    let empty = move || gauges.with(Vec::is_empty).then(|| {
+    let empty = move || {
+        gauges.with(Vec::is_empty).then(|| {
         view! { <p class="empty">"The launcher is not reporting, so nothing is known about processes."</p> }
-    });
+    })
+    };
     view! {
         <div class="card">
             <div class="heading"><h2>"Processes"</h2><span class="quiet">{sum}</span></div>
@@ -126,7 +134,9 @@ fn Groups() -> impl IntoView {
     let page = expect_context::<Page>();
     let gauges = Memo::new(move |_| page.gauge(|o| o.groups.clone()).unwrap_or_default());
     let row = |g: &GroupGauge| {
-        let seconds = g.lag_seconds.map_or_else(|| format::NOTHING.to_owned(), |s| format!("{} s", format::decimals(s, 1)));
+        let seconds = g
+            .lag_seconds
+            .map_or_else(|| format::NOTHING.to_owned(), |s| format!("{} s", format::decimals(s, 1)));
         view! {
             <tr class:old=old(g.age_ms) data-group=g.group.clone()>
                 <th scope="row">{g.group.clone()}</th>

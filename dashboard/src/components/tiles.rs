@@ -22,7 +22,11 @@ type Read = fn(&Overview) -> Option<f64>;
 #[component]
 pub fn Tiles() -> impl IntoView {
     let page = expect_context::<Page>();
-    let tile = move |label: &'static str, unit: &'static str, id: &'static str, text: fn(f64) -> String, read: Read| {
+    let tile = move |label: &'static str,
+                     unit: &'static str,
+                     id: &'static str,
+                     text: fn(f64) -> String,
+                     read: Read| {
         let value = Memo::new(move |_| page.gauge(read).flatten());
         view! {
             <div class="tile">
@@ -39,7 +43,8 @@ pub fn Tiles() -> impl IntoView {
             </div>
         }
     };
-    let ms: fn(f64) -> String = |v| if v < 10.0 { format::decimals(v, 1) } else { format::grouped(v.round() as i64) };
+    let ms: fn(f64) -> String =
+        |v| if v < 10.0 { format::decimals(v, 1) } else { format::grouped(v.round() as i64) };
     let whole: fn(f64) -> String = |v| format::grouped(v as i64);
     view! {
         <section aria-label="Key numbers">

@@ -91,9 +91,30 @@ pub fn line(from: Node, to: Node, narrow: bool) -> Line {
     Line { path, rate_at: (middle - 2.0, rate_y), lag_at: (middle - 2.0, lag_y), anchor: "middle" }
 }
 
+/// Words in lines of about so many characters.
+pub fn wrapped(words: &str, room: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![];
+    for word in words.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.into()),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_wrapped() {
+        assert_eq!(wrapped("pushed as it happens", 12), ["pushed as it", "happens"]);
+        assert!(wrapped("", 12).is_empty());
+    }
 
     #[test]
     fn boxes_stay_inside_and_apart() {

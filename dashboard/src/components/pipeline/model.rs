@@ -128,10 +128,14 @@ pub fn node(node: Node, overview: &Overview) -> Status {
             None => status(Health::Unknown, NOTHING, "not known"),
             Some(indexer) => {
                 let documents = format!("{} docs", format::compact(indexer.indexed_total as f64));
-                match (&indexer.error, indexer.rejected_total) {
-                    (Some(_), _) => status(Health::Bad, documents, "not indexing"),
-                    (None, 0) => status(Health::Good, documents, "taking documents"),
-                    (None, refused) => status(Health::Warn, documents, format!("{} refused", format::total(refused))),
+                let away =
+                    indexer.error.is_some() || overview.problems.iter().any(|p| p.about == "elasticsearch");
+                match (away, indexer.rejected_total) {
+                    (true, _) => status(Health::Bad, documents, "not indexing"),
+                    (false, 0) => status(Health::Good, documents, "taking documents"),
+                    (false, refused) => {
+                        status(Health::Warn, documents, format!("{} refused", format::total(refused)))
+                    }
                 }
             }
         },
@@ -230,7 +234,8 @@ pub fn edges(overview: Option<&Overview>) -> Vec<Edge> {
     let read = |f: &dyn Fn(&Overview) -> Option<f64>| overview.and_then(f);
     let lag = |indexer: bool| {
         let groups = overview.map(|o| o.groups.as_slice()).unwrap_or_default();
-        let chosen: Vec<&GroupGauge> = groups.iter().filter(|g| (g.group == INDEXER_GROUP) == indexer).collect();
+        let chosen: Vec<&GroupGauge> =
+            groups.iter().filter(|g| (g.group == INDEXER_GROUP) == indexer).collect();
         (!chosen.is_empty())
             .then(|| format!("lag {}", format::compact(chosen.iter().map(|g| g.lag_records as f64).sum())))
     };
@@ -242,7 +247,10 @@ pub fn edges(overview: Option<&Overview>) -> Vec<Edge> {
         edge(Node::Processor, Node::Results, read(&|o| Some(o.emitted_per_s)), None),
         edge(Node::Results, Node::Indexer, indexed, lag(true)),
         edge(Node::Indexer, Node::Elasticsearch, indexed, None),
-        Edge { label: Some("live"), ..edge(Node::Results, Node::Gateway, read(&|o| Some(o.emitted_per_s)), None) },
+        Edge {
+            label: Some("live"),
+            ..edge(Node::Results, Node::Gateway, read(&|o| Some(o.emitted_per_s)), None)
+        },
     ]
 }
 
@@ -261,7 +269,14 @@ mod tests {
     #[test]
     fn nothing_heard_is_not_called_well() {
         let nothing = Overview::default();
-        for n in [Node::Generators, Node::Kafka, Node::Processor, Node::Results, Node::Indexer, Node::Elasticsearch] {
+        for n in [
+            Node::Generators,
+            Node::Kafka,
+            Node::Processor,
+            Node::Results,
+            Node::Indexer,
+            Node::Elasticsearch,
+        ] {
             assert_eq!(node(n, &nothing).health, Health::Unknown, "{n:?}");
         }
     }

@@ -1,6 +1,6 @@
 use leptos::prelude::*;
 
-use super::layout::{frame, line, size};
+use super::layout::{frame, line, size, wrapped};
 use super::model::{self, Edge, Health, Node, Status};
 use crate::format;
 use crate::page::Page;
@@ -52,15 +52,15 @@ fn arrow(edges: Memo<Vec<Edge>>, index: usize, narrow: bool) -> impl IntoView {
     // No room for a label between the small boxes.
     let tight = narrow && matches!(first, (Node::Indexer, Node::Elasticsearch));
     let (rate_at, lag_at) = (place.rate_at, place.lag_at);
-    let dash = Memo::new(move |_| {
-        edges.with(|all| all.get(index).and_then(|e| model::dash_seconds(e.rate)))
-    });
+    let dash = Memo::new(move |_| edges.with(|all| all.get(index).and_then(|e| model::dash_seconds(e.rate))));
     let rate = move || {
         edges.with(|all| {
             let edge = all.get(index)?;
             match (edge.label, edge.rate) {
                 (Some(label), _) => Some(label.to_owned()),
-                (None, rate) => Some(rate.map_or(format::NOTHING.into(), |r| format!("{}/s", format::compact(r)))),
+                (None, rate) => {
+                    Some(rate.map_or(format::NOTHING.into(), |r| format!("{}/s", format::compact(r))))
+                }
             }
         })
     };
@@ -86,14 +86,20 @@ fn arrow(edges: Memo<Vec<Edge>>, index: usize, narrow: bool) -> impl IntoView {
 fn box_of(page: Page, node: Node, narrow: bool) -> impl IntoView {
     let place = frame(node, narrow);
     let state = Memo::new(move |_| {
-        let unknown = || Status { health: Health::Unknown, figure: format::NOTHING.into(), words: "waiting".into() };
+        let unknown =
+            || Status { health: Health::Unknown, figure: format::NOTHING.into(), words: "waiting".into() };
         page.gauge(|o| model::node(node, o)).unwrap_or_else(unknown)
     });
     let small = place.w < 120.0;
     let (x, y) = (place.x + if small { 9.0 } else { 13.0 }, place.y);
+    // A small box has room for short lines only, one below the other.
+    let room = if small { 13 } else { usize::MAX };
     let words = move || {
-        let said = state.get();
-        if small { said.words.split(',').next().unwrap_or_default().to_owned() } else { said.words }
+        let lines = wrapped(&state.get().words, room).into_iter().enumerate().map(|(index, line)| {
+            let below = (index > 0).then_some((x + 14.0, "1.25em"));
+            view! { <tspan x=below.map(|b| b.0) dy=below.map(|b| b.1)>{line}</tspan> }
+        });
+        lines.collect_view()
     };
     let jobs = (node == Node::Processor).then(|| jobs(page, place, narrow));
     // On the wide rows of the narrow drawing the figure stands at the right.
