@@ -131,7 +131,8 @@ impl Gateway {
             spawn("telemetry", |g| telemetry::reader::run(&g.args.kafka, &g.state, &g.acks, &g.shutdown))?,
             spawn("results", |g| kafka::tail::run(&g.args.kafka, &g.tail, &g.shutdown))?,
             spawn("kafka-view", |g| {
-                kafka::sampler::run(&g.args.kafka, &g.kafka, || g.groups(), &g.shutdown);
+                let done = |place: &kafka::sampler::Place, offset| locked(&g.tail).is_after_newest(place, offset);
+                kafka::sampler::run(&g.args.kafka, &g.kafka, || g.groups(), done, &g.shutdown);
             })?,
         ])
     }
@@ -191,7 +192,7 @@ impl Ticker {
                 age_ms: (now_ms - view.as_of_ms).max(0),
             })
             .collect();
-        overview.brokers_up = if view.error.is_some() { 0 } else { view.brokers_up };
+        overview.brokers_up = if view.away(now_ms).is_some() { 0 } else { view.brokers_up };
         overview.brokers_expected = gateway.args.brokers_expected();
         let (checkpoints, checkpoints_seen) = state.checkpoints();
         let new_checkpoints = newest(checkpoints, checkpoints_seen - self.checkpoints_seen);
@@ -243,7 +244,7 @@ fn newest<T: Clone>(all: &std::collections::VecDeque<T>, count: u64) -> Vec<T> {
 
 /// The lag for a sample; nothing when Kafka's numbers are old.
 fn lag_now(view: &View, now_ms: i64) -> LagNow {
-    if now_ms - view.as_of_ms > 4_000 {
+    if view.away(now_ms).is_some() {
         return LagNow::default();
     }
     let apps = || view.groups.iter().filter(|g| g.group != topic::INDEXER_GROUP);

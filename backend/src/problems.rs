@@ -11,8 +11,6 @@ use crate::search::Health;
 
 /// A component is silent after so long.
 const SILENT_MS: i64 = 3_000;
-/// Kafka's numbers are old after so long.
-const OLD_MS: i64 = 4_000;
 
 /// Remembers since when something is not well.
 #[derive(Default)]
@@ -58,9 +56,9 @@ fn find(now_ms: i64, overview: &Overview, view: &View, elastic: &Health) -> Vec<
     let mut add = |about: &str, kind, text: String, since_ms| {
         found.push(Found { about: about.to_owned(), kind, text, since_ms });
     };
-    let kafka_away = view.error.is_some() || view.as_of_ms == 0 || now_ms - view.as_of_ms > OLD_MS;
-    if kafka_away {
-        let since = view.error.as_ref().map(|(_, since)| *since);
+    if view.away(now_ms).is_some() {
+        let first_failure = view.error.as_ref().map(|(_, since)| *since);
+        let since = if view.as_of_ms == 0 { first_failure } else { Some(view.as_of_ms) };
         let text = if view.as_of_ms == 0 {
             "Kafka does not answer yet: there are no numbers until it does".to_owned()
         } else {
@@ -233,9 +231,9 @@ mod tests {
         let (_, mut view, elastic) = well();
         view.error = Some(("timed out".into(), 8_000));
         view.as_of_ms = 7_000;
-        let notes = Tracker::default().notes(10_000, &Overview::default(), &view, &elastic);
+        let notes = Tracker::default().notes(13_000, &Overview::default(), &view, &elastic);
         assert_eq!(notes.len(), 1);
         assert_eq!(notes[0].text, "Kafka does not answer: numbers stand still since 00:00:07 UTC");
-        assert_eq!(notes[0].since_ms, 8_000);
+        assert_eq!(notes[0].since_ms, 7_000);
     }
 }

@@ -24,15 +24,8 @@ pub async fn overview(State(gateway): State<Arc<Gateway>>) -> Json<Overview> {
     Json(Overview::clone(&gateway.hub.overview()))
 }
 
-fn kafka_problem(view: &View) -> Option<String> {
-    let (error, since) = view.error.as_ref()?;
-    Some(format!("Kafka does not answer since {} ({error}): these numbers are old", time_of_day(*since)))
-}
-
 fn listing<T>(view: &View, items: Vec<T>) -> Json<Listing<T>> {
-    let problem =
-        kafka_problem(view).or_else(|| (view.as_of_ms == 0).then(|| "Kafka has not answered yet".to_owned()));
-    Json(Listing { as_of_ms: view.as_of_ms, problem, items })
+    Json(Listing { as_of_ms: view.as_of_ms, problem: view.away(now_ms()), items })
 }
 
 fn heard<T>(state: &telemetry::State, items: Vec<T>) -> Json<Listing<T>> {
@@ -76,7 +69,7 @@ pub async fn group(
 }
 
 fn with_problem(text: &str, view: &View) -> String {
-    kafka_problem(view).map_or_else(|| text.to_owned(), |problem| format!("{text} {problem}."))
+    view.away(now_ms()).map_or_else(|| text.to_owned(), |problem| format!("{text} {problem}."))
 }
 
 fn job_view(descriptor: &JobDescriptor) -> JobView {

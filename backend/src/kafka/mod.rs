@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use millrace_wire::api::{GroupView, TopicView};
 
-use crate::clock::locked;
+use crate::clock::{locked, time_of_day};
 
 /// Kafka at one moment.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +25,23 @@ pub struct View {
     pub groups: Vec<GroupView>,
     /// Brokers in the cluster's metadata.
     pub brokers_up: u32,
+}
+
+/// Kafka is away after so long without an answer; a single one that is late is no reason for alarm.
+const AWAY_MS: i64 = 5_000;
+
+impl View {
+    /// Why these numbers are old, if they are.
+    pub fn away(&self, now_ms: i64) -> Option<String> {
+        if self.as_of_ms == 0 {
+            let error = self.error.as_ref().map(|(error, _)| format!(" ({error})")).unwrap_or_default();
+            return Some(format!("Kafka has not answered yet{error}"));
+        }
+        (now_ms - self.as_of_ms > AWAY_MS).then(|| {
+            let error = self.error.as_ref().map(|(error, _)| format!(" ({error})")).unwrap_or_default();
+            format!("Kafka does not answer since {}{error}: these numbers are old", time_of_day(self.as_of_ms))
+        })
+    }
 }
 
 /// The newest view, shared.

@@ -21,7 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// A group and the topics that it reads.
 pub type Groups = BTreeMap<String, BTreeSet<String>>;
 
-type Place = (String, i32);
+/// Topic and partition.
+pub type Place = (String, i32);
 type Offsets = HashMap<Place, i64>;
 
 struct Sampler {
@@ -34,7 +35,16 @@ struct Sampler {
 }
 
 /// Samples until `shutdown`. `groups` says which groups to watch.
-pub fn run(kafka: &KafkaArgs, shared: &Shared, groups: impl Fn() -> Groups, shutdown: &Shutdown) {
+///
+/// `done` says whether nothing but transaction markers stands after an offset of a result topic: markers take offsets
+/// that no consumer ever commits, and without it a group that has read everything would seem to be behind for ever.
+pub fn run(
+    kafka: &KafkaArgs,
+    shared: &Shared,
+    groups: impl Fn() -> Groups,
+    done: impl Fn(&Place, i64) -> bool,
+    shutdown: &Shutdown,
+) {
     let client = match kafka.consumer("gateway-view", "gateway-view", "read_uncommitted").create() {
         Ok(client) => client,
         Err(error) => {
@@ -54,7 +64,7 @@ pub fn run(kafka: &KafkaArgs, shared: &Shared, groups: impl Fn() -> Groups, shut
     };
     while !shutdown.requested() {
         let started = Instant::now();
-        match sampler.sample(&groups()) {
+        match sampler.sample(&groups(), &done) {
             Ok(view) => {
                 if shared.get().error.is_some() {
                     tracing::info!("Kafka answers");
@@ -80,7 +90,7 @@ pub fn run(kafka: &KafkaArgs, shared: &Shared, groups: impl Fn() -> Groups, shut
 }
 
 impl Sampler {
-    fn sample(&mut self, groups: &Groups) -> KafkaResult<View> {
+    fn sample(&mut self, groups: &Groups, done: &impl Fn(&Place, i64) -> bool) -> KafkaResult<View> {
         let metadata = self.client.fetch_metadata(None, TIMEOUT)?;
         let mut leaderless = BTreeSet::new();
         let mut topics: BTreeMap<String, TopicView> = BTreeMap::new();
@@ -133,7 +143,7 @@ impl Sampler {
         let mut views = Vec::new();
         for (group, of) in groups {
             let places: Vec<Place> = places.iter().filter(|(t, _)| of.contains(t)).cloned().collect();
-            views.push(self.group(group, places, &starts)?);
+            views.push(self.group(group, places, &starts, done)?);
         }
         Ok(View {
             as_of_ms: at,
@@ -144,7 +154,13 @@ impl Sampler {
         })
     }
 
-    fn group(&mut self, group: &str, mut places: Vec<Place>, starts: &Offsets) -> KafkaResult<GroupView> {
+    fn group(
+        &mut self,
+        group: &str,
+        mut places: Vec<Place>,
+        starts: &Offsets,
+        done: &impl Fn(&Place, i64) -> bool,
+    ) -> KafkaResult<GroupView> {
         if !self.groups.contains_key(group) {
             // It never subscribes, so the group does not notice it.
             let client = self.kafka.consumer("gateway-view", group, "read_committed").create()?;
@@ -167,10 +183,8 @@ impl Sampler {
         // First the commits, then the ends: the other way round a commit could be beyond the end.
         let committed = collect(&client.committed_offsets(asked, TIMEOUT)?);
         let read: BTreeSet<&String> = committed.keys().map(|(t, _)| t).collect();
-        if !read.is_empty() {
-            // Topics that the group never commits are not read through it (reference tables).
-            places.retain(|(t, _)| read.contains(t));
-        }
+        // A reference table that the group never commits is not read through it.
+        places.retain(|(t, _)| read.contains(t) || kind(t) != "reference");
         let ends = offsets(client, &places, Offset::End)?;
         let now = now_ms();
         let mut partitions = Vec::new();
@@ -180,9 +194,12 @@ impl Sampler {
             let committed = committed.get(&place).copied();
             let history = self.group_ends.entry((group.to_owned(), place.clone())).or_default();
             history.push(now, end);
+            let all_read = committed.is_some_and(|offset| offset < end && done(&place, offset));
+            // What is left are markers: the group stands at the end.
+            let reached = if all_read { Some(end) } else { committed };
             partitions.push(GroupPartition {
-                lag_records: lag::records(end, committed, start),
-                lag_seconds: lag::seconds(history, now, end, committed, start),
+                lag_records: lag::records(end, reached, start),
+                lag_seconds: lag::seconds(history, now, end, reached, start),
                 topic: place.0,
                 partition: place.1,
                 committed,

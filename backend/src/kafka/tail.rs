@@ -1,6 +1,6 @@
 //! The newest results, read from the result topics as they are committed: they need no Elasticsearch.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -67,15 +67,22 @@ pub struct Tail {
     pub averages: Queue<SensorAverage>,
     /// Records that were not what their topic should hold.
     pub malformed: u64,
+    /// The offset after the newest record of each partition.
+    next: HashMap<(String, i32), i64>,
 }
 
 impl Default for Tail {
     fn default() -> Self {
-        Self { alerts: Queue::new(ALERTS), averages: Queue::new(AVERAGES), malformed: 0 }
+        Self { alerts: Queue::new(ALERTS), averages: Queue::new(AVERAGES), malformed: 0, next: HashMap::new() }
     }
 }
 
 impl Tail {
+    /// Whether nothing but transaction markers can stand after `offset`: it is the one after the newest record read.
+    pub fn is_after_newest(&self, place: &(String, i32), offset: i64) -> bool {
+        self.next.get(place) == Some(&offset)
+    }
+
     fn take_in(&mut self, topic: &str, value: &[u8], at_ms: i64, new: bool) {
         let parsed = if topic == topic::SENSOR_AVERAGES {
             serde_json::from_slice::<SensorAverage>(value).map(|a| self.averages.push(at_ms, a, new))
@@ -117,7 +124,10 @@ fn follow(kafka: &KafkaArgs, tail: &Mutex<Tail>, shutdown: &Shutdown) -> Result<
             Some(Err(error)) => tracing::debug!(%error, "reading results"),
             Some(Ok(message)) => {
                 let at = message.timestamp().to_millis().unwrap_or(started);
-                locked(tail).take_in(
+                let mut tail = locked(tail);
+                let place = (message.topic().to_owned(), message.partition());
+                tail.next.insert(place, message.offset() + 1);
+                tail.take_in(
                     message.topic(),
                     message.payload().unwrap_or_default(),
                     at,
@@ -142,6 +152,15 @@ mod tests {
         assert_eq!(queue.newest(), ['a', 'c', 'd', 'e']);
         assert_eq!(queue.take(), (vec!['e', 'c'], 1));
         assert_eq!(queue.take(), (vec![], 0));
+    }
+
+    #[test]
+    fn only_the_offset_after_the_newest_record_is_the_end() {
+        let mut tail = Tail::default();
+        let place = (topic::SENSOR_AVERAGES.to_owned(), 3);
+        assert!(!tail.is_after_newest(&place, 0), "nothing is known of a partition that was not read");
+        tail.next.insert(place.clone(), 8);
+        assert!(tail.is_after_newest(&place, 8) && !tail.is_after_newest(&place, 7) && !tail.is_after_newest(&place, 9));
     }
 
     #[test]

@@ -13,21 +13,14 @@ use millrace_service::process_usage;
 use millrace_wire::api::DependencyHealth;
 use serde_json::json;
 
-use crate::clock::time_of_day;
 use crate::gateway::Gateway;
-
-/// Kafka's numbers are old after so long.
-const OLD_MS: i64 = 5_000;
 
 async fn dependencies(gateway: &Gateway) -> [DependencyHealth; 3] {
     let health = |name: &str, ok, detail| DependencyHealth { name: name.to_owned(), ok, detail };
     let view = gateway.kafka.get();
-    let kafka = if let Some((_, since)) = &view.error {
-        health("kafka", false, format!("no answer since {}", time_of_day(*since)))
-    } else if now_ms() - view.as_of_ms > OLD_MS {
-        health("kafka", false, "no answer yet".to_owned())
-    } else {
-        health("kafka", true, format!("{} of {} brokers", view.brokers_up, gateway.args.brokers_expected()))
+    let kafka = match view.away(now_ms()) {
+        Some(why) => health("kafka", false, why),
+        None => health("kafka", true, format!("{} of {} brokers", view.brokers_up, gateway.args.brokers_expected())),
     };
     let elastic = gateway.search.health();
     let database = match gateway.database.ping().await {
@@ -75,7 +68,7 @@ fn add(gateway: &Gateway, out: &mut Exposition) {
     gauge("process_resident_memory_bytes", "Resident memory.", &[], usage.resident_bytes as f64);
     gauge("millrace_gateway_live_clients", "Open live sockets.", &[], gateway.hub.clients() as f64);
     let view = gateway.kafka.get();
-    let (up, elastic) = (view.error.is_none() && view.as_of_ms > 0, gateway.search.health().ok == Some(true));
+    let (up, elastic) = (view.away(now_ms()).is_none(), gateway.search.health().ok == Some(true));
     gauge(
         "millrace_gateway_up",
         "Whether a dependency answers.",
