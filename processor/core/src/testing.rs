@@ -8,7 +8,7 @@ use crate::time::{EventTime, Watermark};
 
 /// Runs one job on typed events, with a watermark that the test moves.
 pub struct Harness<E> {
-    make: fn() -> Box<dyn Job<E>>,
+    make: Box<dyn Fn() -> Box<dyn Job<E>>>,
     job: Box<dyn Job<E>>,
     now: i64,
     watermark: Watermark,
@@ -19,10 +19,10 @@ pub struct Harness<E> {
 
 impl<E: 'static> Harness<E> {
     /// With empty state.
-    pub fn new(make: fn() -> Box<dyn Job<E>>) -> Self {
+    pub fn new(make: impl Fn() -> Box<dyn Job<E>> + 'static) -> Self {
         let mut this = Self {
-            make,
             job: make(),
+            make: Box::new(make),
             now: 0,
             watermark: Watermark::NONE,
             max_seen: None,
@@ -144,9 +144,18 @@ impl<E: 'static> Harness<E> {
         out
     }
 
-    /// Everything else that was asked for and not taken yet.
-    pub fn rest(&self) -> Vec<Effect> {
-        self.effects.iter().cloned().collect()
+    /// Takes everything that has not been taken yet.
+    pub fn rest(&mut self) -> Vec<Effect> {
+        let rest = self.effects.iter().cloned().collect();
+        self.effects.clear();
+        rest
+    }
+
+    /// Whether nothing is held for any key.
+    pub fn state_is_empty(&mut self) -> bool {
+        let mut entries = 0;
+        self.job.tables(&mut |table| entries += table.len());
+        entries == 0 && self.job.pending() == 0
     }
 
     /// The job.
