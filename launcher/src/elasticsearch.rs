@@ -22,6 +22,7 @@ use crate::process::{FOREIGN_ENV, Program};
 const JVM_OPTIONS: &str = "-Xms512m
 -Xmx512m
 -XX:+UseSerialGC
+-XX:TieredStopAtLevel=1
 -XX:+ExitOnOutOfMemoryError
 -XX:-UsePerfData
 -Djava.io.tmpdir=${ES_TMPDIR}

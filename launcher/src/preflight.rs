@@ -81,7 +81,7 @@ pub fn disk(dir: &Path) -> Result<()> {
 
 /// Complains about ports that something else has; waits a moment for those of a cluster that is just going down.
 pub async fn ports(wanted: &[(String, Vec<u16>)]) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(4);
     loop {
         let taken: Vec<String> = wanted
             .iter()
@@ -97,8 +97,8 @@ pub async fn ports(wanted: &[(String, Vec<u16>)]) -> Result<()> {
         }
         if Instant::now() > deadline {
             bail!(
-                "in use by another program on 127.0.0.1: port {}. Stop that program, or move every port with \
-                 --port-base, for example --port-base 20000",
+                "another program has port {} of 127.0.0.1. Stop it, or move every port with --port-base, for example \
+                 --port-base 20000",
                 taken.join(", ")
             );
         }

@@ -176,7 +176,7 @@ async fn start(options: &Options, board: &Rc<Board>, handles: &Handles) -> Resul
     )
     .await;
     let names: Vec<String> = handles.borrow().iter().map(|handle| handle.name.clone()).collect();
-    let failed = settle(board, &names, Duration::from_secs(120)).await;
+    let failed = settle(board, &names, Duration::from_secs(240)).await;
     board.phase("running");
     board.outcome(if failed.is_empty() { Outcome::Ready } else { Outcome::Degraded(failed) });
     Ok(())
@@ -210,7 +210,7 @@ fn publish_telemetry(board: &Rc<Board>, ports: Ports, credentials: &Credentials)
 
 async fn kafka_ready(board: &Board, layout: &Layout) -> Result<()> {
     let brokers: Vec<String> = (1..=BROKERS).map(|n| format!("kafka-{n}")).collect();
-    let failed = settle(board, &brokers, Duration::from_secs(180)).await;
+    let failed = settle(board, &brokers, Duration::from_secs(300)).await;
     if let Some(broker) = failed.first() {
         let why = board.get(broker).and_then(|(component, _)| component.detail).unwrap_or_default();
         bail!(
