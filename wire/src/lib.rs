@@ -14,6 +14,8 @@
 //! Types that travel as postcard use no `flatten`, `untagged` or `skip_serializing_if`: the format is positional.
 
 pub mod api;
+#[cfg(test)]
+mod architecture;
 pub mod control;
 pub mod event;
 pub mod live;

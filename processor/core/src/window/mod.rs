@@ -6,6 +6,8 @@
 //! lateness, and is forgotten when the watermark reaches `last + allowed lateness`.
 
 mod aggregate;
+#[cfg(test)]
+mod model;
 pub(crate) mod operator;
 mod schedule;
 mod spec;
