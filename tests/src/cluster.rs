@@ -171,10 +171,11 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
-    /// Leaves the demo as it was found. After a failed test only as far as that goes without failing again.
+    /// Leaves the demo as it was found; after a failed test only as far as that goes without failing again.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.api.put("/producers/iot-sensors/rate", &json!({"rate": 100.0}));
+            let _ =
+                self.api.try_send("PUT", "/api/v1/producers/iot-sensors/rate", Some(&json!({"rate": 100.0})));
         } else {
             self.default_params();
             self.api.set_rate(100.0);
