@@ -8,6 +8,7 @@ use anyhow::Context;
 use millrace_service::clock::now_ms;
 use millrace_service::http::Observable;
 use millrace_service::{Shutdown, log};
+use millrace_wire::api::GroupView;
 use millrace_wire::live::{Delta, GroupGauge, Hello};
 use millrace_wire::telemetry::Ack;
 use millrace_wire::topic;
@@ -184,12 +185,13 @@ impl Ticker {
         overview.groups = view
             .groups
             .iter()
-            .map(|g| GroupGauge {
+            .zip(&view.groups_ms)
+            .map(|(g, read_ms)| GroupGauge {
                 group: g.group.clone(),
                 lag_records: g.lag_records,
                 lag_seconds: g.lag_seconds,
                 trend_per_s: g.trend_per_s,
-                age_ms: (now_ms - view.as_of_ms).max(0),
+                age_ms: (now_ms - read_ms).max(0),
             })
             .collect();
         overview.brokers_up = if view.away(now_ms).is_some() { 0 } else { view.brokers_up };
@@ -244,17 +246,19 @@ fn newest<T: Clone>(all: &std::collections::VecDeque<T>, count: u64) -> Vec<T> {
 
 /// The lag for a sample; nothing when Kafka's numbers are old.
 fn lag_now(view: &View, now_ms: i64) -> LagNow {
-    if view.away(now_ms).is_some() {
+    let young = |ms: i64| now_ms - ms <= 5_000;
+    if !young(view.ends_ms) {
         return LagNow::default();
     }
-    let apps = || view.groups.iter().filter(|g| g.group != topic::INDEXER_GROUP);
+    let (indexer, apps): (Vec<_>, Vec<_>) =
+        view.groups.iter().zip(&view.groups_ms).partition(|(g, _)| g.group == topic::INDEXER_GROUP);
+    let known = |groups: &[(&GroupView, &i64)]| !groups.is_empty() && groups.iter().all(|(_, ms)| young(**ms));
+    let records = |groups: &[(&GroupView, &i64)]| known(groups).then(|| groups.iter().map(|(g, _)| g.lag_records).sum());
+    let seconds: Option<Vec<f64>> = apps.iter().map(|(g, _)| g.lag_seconds).collect();
     LagNow {
-        records: Some(apps().map(|g| g.lag_records).sum()),
-        seconds: apps()
-            .map(|g| g.lag_seconds)
-            .collect::<Option<Vec<f64>>>()
-            .and_then(|s| s.into_iter().reduce(f64::max)),
-        index_records: view.groups.iter().find(|g| g.group == topic::INDEXER_GROUP).map(|g| g.lag_records),
+        records: records(&apps),
+        seconds: seconds.filter(|_| known(&apps)).and_then(|s| s.into_iter().reduce(f64::max)),
+        index_records: records(&indexer),
     }
 }
 

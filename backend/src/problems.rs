@@ -11,6 +11,8 @@ use crate::search::Health;
 
 /// A component is silent after so long.
 const SILENT_MS: i64 = 3_000;
+/// Offsets are old after so long.
+const OFFSETS_OLD_MS: i64 = 5_000;
 
 /// Remembers since when something is not well.
 #[derive(Default)]
@@ -78,6 +80,12 @@ fn find(now_ms: i64, overview: &Overview, view: &View, elastic: &Health) -> Vec<
         if leaderless > 0 {
             let text = format!("{leaderless} partitions have no leader: they can't be read or written");
             add("kafka", "leaderless", text, None);
+        }
+        if view.ends_ms > 0 && now_ms - view.ends_ms > OFFSETS_OLD_MS {
+            let since = view.ends_ms;
+            let text =
+                format!("A broker does not answer: offsets and lag stand still since {}", time_of_day(since));
+            add("kafka", "offsets", text, Some(since));
         }
         processes(overview, &mut add);
     }

@@ -1,11 +1,12 @@
 //! The live protocol of `GET /api/v1/live` (WebSocket).
 //!
 //! The subprotocol names the encoding: [`POSTCARD`] (binary frames, what the page uses) or [`JSON`] (text frames,
-//! externally tagged, what everyone else uses). The server speaks first with [`ServerMessage::Hello`], then sends a
-//! [`ServerMessage::Delta`] per tick (5 a second). Gauges are conflated: a client that is slow sees the newest. Results
-//! and alerts are bounded queues whose `skipped` says how many did not fit. A client that reconnects sends
-//! [`ClientMessage::Resume`] with the last `seq` it saw: if that is still in the server's history it gets the missing
-//! deltas, otherwise a fresh `Hello`.
+//! externally tagged, what everyone else uses). A client that reconnects sends [`ClientMessage::Resume`] with the last
+//! `seq` it saw as its first message: if that is still in the server's history (20 s) it gets the missing deltas,
+//! otherwise a [`ServerMessage::Hello`]. A client that says nothing within 200 ms gets a `Hello`; a later `Resume` too is
+//! answered with one. Then comes a [`ServerMessage::Delta`] per tick (5 a second). Gauges are conflated: a client that is
+//! more than 2 s behind gets a fresh `Hello` with the newest. Results and alerts are bounded queues whose `skipped` says
+//! how many did not fit. A `Hello` may come at any time and replaces everything.
 
 use serde::{Deserialize, Serialize};
 

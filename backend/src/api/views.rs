@@ -19,13 +19,22 @@ use crate::telemetry;
 
 /// Telemetry is old after so long.
 const OLD_MS: i64 = 3_000;
+/// Offsets are old after so long.
+const OLD_OFFSETS_MS: i64 = 5_000;
 
 pub async fn overview(State(gateway): State<Arc<Gateway>>) -> Json<Overview> {
     Json(Overview::clone(&gateway.hub.overview()))
 }
 
-fn listing<T>(view: &View, items: Vec<T>) -> Json<Listing<T>> {
-    Json(Listing { as_of_ms: view.as_of_ms, problem: view.away(now_ms()), items })
+/// A listing of what was read from Kafka at `read_ms`.
+fn listing<T>(view: &View, read_ms: i64, items: Vec<T>) -> Json<Listing<T>> {
+    let now = now_ms();
+    let old = now - read_ms > OLD_OFFSETS_MS;
+    let problem = view.away(now).or_else(|| {
+        let since = time_of_day(read_ms);
+        old.then(|| format!("A broker does not answer: some of these numbers stand still since {since}"))
+    });
+    Json(Listing { as_of_ms: read_ms, problem, items })
 }
 
 fn heard<T>(state: &telemetry::State, items: Vec<T>) -> Json<Listing<T>> {
@@ -42,7 +51,7 @@ fn heard<T>(state: &telemetry::State, items: Vec<T>) -> Json<Listing<T>> {
 
 pub async fn topics(State(gateway): State<Arc<Gateway>>) -> Json<Listing<TopicView>> {
     let view = gateway.kafka.get();
-    listing(&view, view.topics.clone())
+    listing(&view, view.ends_ms, view.topics.clone())
 }
 
 pub async fn topic(
@@ -56,7 +65,8 @@ pub async fn topic(
 
 pub async fn groups(State(gateway): State<Arc<Gateway>>) -> Json<Listing<GroupView>> {
     let view = gateway.kafka.get();
-    listing(&view, view.groups.clone())
+    let oldest = view.groups_ms.iter().copied().min().unwrap_or(0);
+    listing(&view, oldest.min(view.ends_ms), view.groups.clone())
 }
 
 pub async fn group(
@@ -120,8 +130,7 @@ pub async fn params(
 ) -> Result<Json<ParamsView>, Refusal> {
     let state = locked(&gateway.state);
     let descriptor = state.job(&id).ok_or_else(|| unknown_job(&state))?;
-    let (version, params) =
-        state.params(&descriptor.app, &descriptor.job, now_ms()).unwrap_or((-1, Default::default()));
+    let (version, params) = state.params_shown(descriptor, now_ms());
     Ok(Json(ParamsView { params, schema: descriptor.schema.clone(), version }))
 }
 

@@ -19,10 +19,14 @@ pub struct View {
     pub as_of_ms: i64,
     /// Why it is not newer, and since when.
     pub error: Option<(String, i64)>,
+    /// When the offsets were read, epoch ms: older than `as_of_ms` while a broker is away.
+    pub ends_ms: i64,
     /// Topics by name.
     pub topics: Vec<TopicView>,
     /// Consumer groups by name.
     pub groups: Vec<GroupView>,
+    /// When each of them was read, epoch ms.
+    pub groups_ms: Vec<i64>,
     /// Brokers in the cluster's metadata.
     pub brokers_up: u32,
 }

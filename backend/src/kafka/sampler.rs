@@ -10,13 +10,16 @@ use millrace_wire::api::{GroupPartition, GroupView, PartitionView, TopicView};
 use millrace_wire::topic::{self, Kind};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::metadata::Metadata;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::lag::{self, History};
 use super::{Shared, View};
 
 const INTERVAL: Duration = Duration::from_secs(1);
-const TIMEOUT: Duration = Duration::from_secs(2);
+const METADATA: Duration = Duration::from_secs(2);
+/// Per question about offsets: a broker that is away must not hold up what the others know.
+const TIMEOUT: Duration = Duration::from_millis(800);
 
 /// A group and the topics that it reads.
 pub type Groups = BTreeMap<String, BTreeSet<String>>;
@@ -25,10 +28,26 @@ pub type Groups = BTreeMap<String, BTreeSet<String>>;
 pub type Place = (String, i32);
 type Offsets = HashMap<Place, i64>;
 
+/// Ends and starts of a topic's partitions as they were last read. They outlive a broker that does not answer.
+#[derive(Default)]
+struct Known {
+    ends: Offsets,
+    starts: Offsets,
+    /// Last stable offsets: what a reader of committed records may read.
+    stable: Offsets,
+    ends_ms: i64,
+    groups: BTreeMap<String, (GroupView, i64)>,
+}
+
 struct Sampler {
     kafka: KafkaArgs,
+    /// Reads metadata and high watermarks.
     client: BaseConsumer,
+    /// Reads last stable offsets.
+    stable: BaseConsumer,
+    /// Read committed offsets: a client per group, which never subscribes, so that the group does not notice it.
     groups: HashMap<String, BaseConsumer>,
+    known: Known,
     topic_ends: HashMap<String, History>,
     group_ends: HashMap<(String, Place), History>,
     group_lags: HashMap<String, History>,
@@ -45,22 +64,14 @@ pub fn run(
     done: impl Fn(&Place, i64) -> bool,
     shutdown: &Shutdown,
 ) {
-    let client = match kafka.consumer("gateway-view", "gateway-view", "read_uncommitted").create() {
-        Ok(client) => client,
+    let mut sampler = match Sampler::new(kafka) {
+        Ok(sampler) => sampler,
         Err(error) => {
             let text = format!("the Kafka client can't be made from these settings: {error}");
             tracing::error!("{text}");
             shared.set(View { error: Some((text, now_ms())), ..View::default() });
             return;
         }
-    };
-    let mut sampler = Sampler {
-        kafka: kafka.clone(),
-        client,
-        groups: HashMap::new(),
-        topic_ends: HashMap::new(),
-        group_ends: HashMap::new(),
-        group_lags: HashMap::new(),
     };
     while !shutdown.requested() {
         let started = Instant::now();
@@ -90,79 +101,80 @@ pub fn run(
 }
 
 impl Sampler {
+    fn new(kafka: &KafkaArgs) -> KafkaResult<Self> {
+        Ok(Self {
+            kafka: kafka.clone(),
+            client: kafka.consumer("gateway-view", "gateway-view", "read_uncommitted").create()?,
+            stable: kafka.consumer("gateway-view", "gateway-view", "read_committed").create()?,
+            groups: HashMap::new(),
+            known: Known::default(),
+            topic_ends: HashMap::new(),
+            group_ends: HashMap::new(),
+            group_lags: HashMap::new(),
+        })
+    }
+
+    /// Fails only without metadata. Where one broker is away, what it alone knows stays as it was, and ages.
     fn sample(&mut self, groups: &Groups, done: &impl Fn(&Place, i64) -> bool) -> KafkaResult<View> {
-        let metadata = self.client.fetch_metadata(None, TIMEOUT)?;
-        let mut leaderless = BTreeSet::new();
-        let mut topics: BTreeMap<String, TopicView> = BTreeMap::new();
-        let mut places = Vec::new();
-        for topic in metadata.topics() {
-            let mut partitions: Vec<PartitionView> = Vec::new();
-            let mut replication = 0;
-            for p in topic.partitions() {
-                replication = replication.max(u32::try_from(p.replicas().len()).unwrap_or(0));
-                let place = (topic.name().to_owned(), p.id());
-                if p.leader() < 0 {
-                    leaderless.insert(place)
-                } else {
-                    places.push(place);
-                    true
-                };
-                let (partition, leader, in_sync) = (p.id(), p.leader(), p.isr().to_vec());
-                partitions.push(PartitionView {
-                    partition,
-                    leader,
-                    in_sync,
-                    log_start: 0,
-                    high_watermark: 0,
-                });
-            }
-            partitions.sort_by_key(|p| p.partition);
-            let kind = kind(topic.name()).to_owned();
-            let name = topic.name().to_owned();
-            topics
-                .insert(name.clone(), TopicView { name, kind, partitions, replication, records_per_s: 0.0 });
-        }
-        let ends = offsets(&self.client, &places, Offset::End)?;
-        let starts = offsets(&self.client, &places, Offset::Beginning)?;
-        let at = now_ms();
+        let metadata = self.client.fetch_metadata(None, METADATA)?;
+        let (mut topics, places) = layout(&metadata);
+        self.read_ends(&places, groups);
         for view in topics.values_mut() {
             let mut sum = 0;
             for p in &mut view.partitions {
                 let place = (view.name.clone(), p.partition);
-                p.high_watermark = ends.get(&place).copied().unwrap_or(0);
-                p.log_start = starts.get(&place).copied().unwrap_or(0);
+                p.high_watermark = self.known.ends.get(&place).copied().unwrap_or(0);
+                p.log_start = self.known.starts.get(&place).copied().unwrap_or(0);
                 sum += p.high_watermark;
             }
             let history = self.topic_ends.entry(view.name.clone()).or_default();
-            // While a partition has no leader the sum is not the topic's.
-            if !leaderless.iter().any(|(t, _)| *t == view.name) {
-                history.push(at, sum);
-            }
+            history.push(self.known.ends_ms, sum);
             view.records_per_s = history.growth();
         }
-        let mut views = Vec::new();
         for (group, of) in groups {
             let places: Vec<Place> = places.iter().filter(|(t, _)| of.contains(t)).cloned().collect();
-            views.push(self.group(group, places, &starts, done)?);
+            match self.group(group, places, done) {
+                Ok(view) => drop(self.known.groups.insert(group.clone(), (view, now_ms()))),
+                Err(error) => tracing::debug!(group, %error, "a group's coordinator does not answer"),
+            }
         }
+        let (groups, groups_ms) = self.known.groups.values().cloned().unzip();
         Ok(View {
-            as_of_ms: at,
+            as_of_ms: now_ms(),
+            ends_ms: self.known.ends_ms,
             error: None,
             topics: topics.into_values().collect(),
-            groups: views,
+            groups,
+            groups_ms,
             brokers_up: u32::try_from(metadata.brokers().len()).unwrap_or(0),
         })
+    }
+
+    fn read_ends(&mut self, places: &[Place], groups: &Groups) {
+        let known = &mut self.known;
+        let read = offsets(&self.client, places, Offset::End).and_then(|ends| {
+            known.ends.extend(ends);
+            known.ends_ms = now_ms();
+            known.starts.extend(offsets(&self.client, places, Offset::Beginning)?);
+            let of_groups: Vec<Place> =
+                places.iter().filter(|(t, _)| groups.values().any(|of| of.contains(t))).cloned().collect();
+            // A client that does not consume keeps leaders that it once learnt until it is told.
+            self.stable.fetch_metadata(None, METADATA)?;
+            known.stable.extend(offsets(&self.stable, &of_groups, Offset::End)?);
+            Ok(())
+        });
+        if let Err(error) = read {
+            tracing::debug!(%error, "some partitions' leaders do not answer");
+        }
     }
 
     fn group(
         &mut self,
         group: &str,
         mut places: Vec<Place>,
-        starts: &Offsets,
         done: &impl Fn(&Place, i64) -> bool,
     ) -> KafkaResult<GroupView> {
         if !self.groups.contains_key(group) {
-            // It never subscribes, so the group does not notice it.
             let client = self.kafka.consumer("gateway-view", group, "read_committed").create()?;
             self.groups.insert(group.to_owned(), client);
         }
@@ -180,18 +192,18 @@ impl Sampler {
         for (topic, partition) in &places {
             asked.add_partition(topic, *partition);
         }
-        // First the commits, then the ends: the other way round a commit could be beyond the end.
         let committed = collect(&client.committed_offsets(asked, TIMEOUT)?);
         let read: BTreeSet<&String> = committed.keys().map(|(t, _)| t).collect();
         // A reference table that the group never commits is not read through it.
         places.retain(|(t, _)| read.contains(t) || kind(t) != "reference");
-        let ends = offsets(client, &places, Offset::End)?;
         let now = now_ms();
         let mut partitions = Vec::new();
         for place in places {
-            let Some(&end) = ends.get(&place) else { continue };
-            let start = starts.get(&place).copied().unwrap_or(0);
+            let Some(&end) = self.known.stable.get(&place) else { continue };
+            let start = self.known.starts.get(&place).copied().unwrap_or(0);
             let committed = committed.get(&place).copied();
+            // The ends were read before the commits: what was committed since is an end too.
+            let end = end.max(committed.unwrap_or(0));
             let history = self.group_ends.entry((group.to_owned(), place.clone())).or_default();
             history.push(now, end);
             let all_read = committed.is_some_and(|offset| offset < end && done(&place, offset));
@@ -219,6 +231,32 @@ impl Sampler {
             partitions,
         })
     }
+}
+
+/// Topics without their offsets, and the partitions that have a leader to ask.
+fn layout(metadata: &Metadata) -> (BTreeMap<String, TopicView>, Vec<Place>) {
+    let mut topics = BTreeMap::new();
+    let mut places = Vec::new();
+    for topic in metadata.topics() {
+        let name = topic.name().to_owned();
+        let mut replication = 0;
+        let mut partitions: Vec<PartitionView> = topic
+            .partitions()
+            .iter()
+            .map(|p| {
+                replication = replication.max(u32::try_from(p.replicas().len()).unwrap_or(0));
+                if p.leader() >= 0 {
+                    places.push((name.clone(), p.id()));
+                }
+                let (partition, leader, in_sync) = (p.id(), p.leader(), p.isr().to_vec());
+                PartitionView { partition, leader, in_sync, log_start: 0, high_watermark: 0 }
+            })
+            .collect();
+        partitions.sort_by_key(|p| p.partition);
+        let kind = kind(&name).to_owned();
+        topics.insert(name.clone(), TopicView { name, kind, partitions, replication, records_per_s: 0.0 });
+    }
+    (topics, places)
 }
 
 /// One ListOffsets request per broker: the ends that the client's isolation level may read, or the log starts.

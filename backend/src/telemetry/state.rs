@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use millrace_wire::control::ControlRecord;
+use millrace_wire::control::{Command, ControlRecord};
 use millrace_wire::live::{Quantiles, Sample};
 use millrace_wire::telemetry::{Ack, Body, Checkpoint, Frame, JobDescriptor, Recovery};
 use serde_json::{Map, Value};
@@ -238,6 +238,23 @@ impl State {
         let living: Vec<_> = self.living(now_ms).flat_map(jobs).collect();
         let any = if living.is_empty() { self.components.iter().flat_map(jobs).collect() } else { living };
         any.into_iter().min_by_key(|(version, _)| *version)
+    }
+
+    /// What a form shows: the values in force over the schema's defaults. When no worker says what is in force, it is what
+    /// was last asked for.
+    pub fn params_shown(&self, descriptor: &JobDescriptor, now_ms: i64) -> (i64, Map<String, Value>) {
+        let (app, job) = (&descriptor.app, &descriptor.job);
+        let asked = || match self.control.get(&format!("params/{app}/{job}")) {
+            Some((version, ControlRecord { command: Command::Params { params, .. }, .. })) => (*version, params.clone()),
+            _ => (-1, Map::new()),
+        };
+        let (version, values) =
+            self.params(app, job, now_ms).filter(|(_, values)| !values.is_empty()).unwrap_or_else(asked);
+        let properties = descriptor.schema.get("properties").and_then(Value::as_object);
+        let defaults = properties.into_iter().flatten().filter_map(|(name, p)| Some((name.clone(), p.get("default")?.clone())));
+        let mut shown: Map<String, Value> = defaults.collect();
+        shown.extend(values);
+        (version, shown)
     }
 
     /// End-to-end latency over the last 10 s.

@@ -108,3 +108,16 @@ fn an_old_frame_of_the_same_process_changes_nothing() {
     state.apply(producers(1_000, 1, 5_000));
     assert_eq!(state.total("produced/"), 5_100);
 }
+
+#[test]
+fn without_a_worker_a_form_shows_what_was_asked_for_over_the_defaults() {
+    let mut state = State::default();
+    let schema = serde_json::json!({"properties": {"size": {"default": 300}, "lateness": {"default": 5}}});
+    let descriptor = JobDescriptor { app: "sensors".into(), job: "x".into(), schema, ..Default::default() };
+    let shown = |state: &State| serde_json::to_value(state.params_shown(&descriptor, 0)).unwrap();
+    assert_eq!(shown(&state), serde_json::json!([-1, {"size": 300, "lateness": 5}]));
+    let params = serde_json::json!({"size": 60}).as_object().unwrap().clone();
+    let command = Command::Params { app: "sensors".into(), job: "x".into(), params };
+    state.command(9, ControlRecord { v: 1, id: "a".into(), issued_at_ms: 0, by: "ann".into(), command });
+    assert_eq!(shown(&state), serde_json::json!([9, {"size": 60, "lateness": 5}]));
+}
