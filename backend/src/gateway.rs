@@ -132,7 +132,8 @@ impl Gateway {
             spawn("telemetry", |g| telemetry::reader::run(&g.args.kafka, &g.state, &g.acks, &g.shutdown))?,
             spawn("results", |g| kafka::tail::run(&g.args.kafka, &g.tail, &g.shutdown))?,
             spawn("kafka-view", |g| {
-                let done = |place: &kafka::sampler::Place, offset| locked(&g.tail).is_after_newest(place, offset);
+                let done =
+                    |place: &kafka::sampler::Place, offset| locked(&g.tail).is_after_newest(place, offset);
                 kafka::sampler::run(&g.args.kafka, &g.kafka, || g.groups(), done, &g.shutdown);
             })?,
         ])
@@ -252,8 +253,11 @@ fn lag_now(view: &View, now_ms: i64) -> LagNow {
     }
     let (indexer, apps): (Vec<_>, Vec<_>) =
         view.groups.iter().zip(&view.groups_ms).partition(|(g, _)| g.group == topic::INDEXER_GROUP);
-    let known = |groups: &[(&GroupView, &i64)]| !groups.is_empty() && groups.iter().all(|(_, ms)| young(**ms));
-    let records = |groups: &[(&GroupView, &i64)]| known(groups).then(|| groups.iter().map(|(g, _)| g.lag_records).sum());
+    let known =
+        |groups: &[(&GroupView, &i64)]| !groups.is_empty() && groups.iter().all(|(_, ms)| young(**ms));
+    let records = |groups: &[(&GroupView, &i64)]| {
+        known(groups).then(|| groups.iter().map(|(g, _)| g.lag_records).sum())
+    };
     let seconds: Option<Vec<f64>> = apps.iter().map(|(g, _)| g.lag_seconds).collect();
     LagNow {
         records: records(&apps),

@@ -112,7 +112,9 @@ mod tests {
     fn good_values_pass() {
         assert_eq!(verdict(&json!({})), "");
         assert_eq!(
-            verdict(&json!({"window_s": 60, "threshold": 0.5, "mode": "fast", "on": true, "steps": [1, 2.5]})),
+            verdict(
+                &json!({"window_s": 60, "threshold": 0.5, "mode": "fast", "on": true, "steps": [1, 2.5]})
+            ),
             ""
         );
         assert_eq!(verdict(&json!({"window_s": 60.0})), "");

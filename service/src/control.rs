@@ -53,8 +53,10 @@ pub fn follow(
                         commands.reverse();
                         commands.retain(|c| seen.insert(c.record.command.key()));
                         commands.reverse();
-                        // The receiver is gone only if it gave up waiting.
-                        let _ = ready.send(commands);
+                        // The receiver is gone only if it gave up waiting: whoever it was starts another.
+                        if ready.send(commands).is_err() {
+                            return;
+                        }
                     }
                 }
                 Some(Err(error)) => tracing::warn!(%error, "reading {} failed, trying again", topic::CONTROL),

@@ -23,11 +23,12 @@ impl Search {
         Self { agent: config.new_agent(), url: url.to_owned(), authorization, prefix: prefix.to_owned() }
     }
 
-    fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
+    fn post(&self, path: &str, body: &str) -> Result<Value, String> {
         let request = http::Request::post(format!("{}/{}-{path}", self.url, self.prefix))
             .header("authorization", &self.authorization)
             .header("content-type", "application/json")
-            .body(body.to_string())
+            // A refresh has no body.
+            .body(if body.is_null() { String::new() } else { body.to_string() })
             .map_err(|e| e.to_string())?;
         let mut answer = self.agent.run(request).map_err(|e| e.to_string())?;
         let text = answer.body_mut().read_to_string().map_err(|e| e.to_string())?;
@@ -42,10 +43,10 @@ impl Search {
     /// # Errors
     /// Elasticsearch is away, refuses, or holds more.
     pub fn by_sensor(&self, topic: &str, sensor: &str) -> Result<BTreeMap<String, Value>, String> {
-        self.post(&format!("{topic}/_refresh"), &json!({}))?;
+        self.post(&format!("{topic}/_refresh"), &Value::Null)?;
         let query =
             json!({"size": 10_000, "track_total_hits": true, "query": {"prefix": {"sensorId": sensor}}});
-        let found = self.post(&format!("{topic}/_search"), &query)?;
+        let found = self.post(&format!("{topic}/_search"), &query.to_string())?;
         let hits = found["hits"]["hits"].as_array().ok_or("no hits")?;
         if found["hits"]["total"]["value"].as_u64() != Some(hits.len() as u64) {
             return Err(format!(

@@ -43,7 +43,10 @@ impl View {
         }
         (now_ms - self.as_of_ms > AWAY_MS).then(|| {
             let error = self.error.as_ref().map(|(error, _)| format!(" ({error})")).unwrap_or_default();
-            format!("Kafka does not answer since {}{error}: these numbers are old", time_of_day(self.as_of_ms))
+            format!(
+                "Kafka does not answer since {}{error}: these numbers are old",
+                time_of_day(self.as_of_ms)
+            )
         })
     }
 }

@@ -73,7 +73,12 @@ pub struct Tail {
 
 impl Default for Tail {
     fn default() -> Self {
-        Self { alerts: Queue::new(ALERTS), averages: Queue::new(AVERAGES), malformed: 0, next: HashMap::new() }
+        Self {
+            alerts: Queue::new(ALERTS),
+            averages: Queue::new(AVERAGES),
+            malformed: 0,
+            next: HashMap::new(),
+        }
     }
 }
 
@@ -127,12 +132,7 @@ fn follow(kafka: &KafkaArgs, tail: &Mutex<Tail>, shutdown: &Shutdown) -> Result<
                 let mut tail = locked(tail);
                 let place = (message.topic().to_owned(), message.partition());
                 tail.next.insert(place, message.offset() + 1);
-                tail.take_in(
-                    message.topic(),
-                    message.payload().unwrap_or_default(),
-                    at,
-                    at >= started,
-                );
+                tail.take_in(message.topic(), message.payload().unwrap_or_default(), at, at >= started);
             }
         }
     }
@@ -160,7 +160,11 @@ mod tests {
         let place = (topic::SENSOR_AVERAGES.to_owned(), 3);
         assert!(!tail.is_after_newest(&place, 0), "nothing is known of a partition that was not read");
         tail.next.insert(place.clone(), 8);
-        assert!(tail.is_after_newest(&place, 8) && !tail.is_after_newest(&place, 7) && !tail.is_after_newest(&place, 9));
+        assert!(
+            tail.is_after_newest(&place, 8)
+                && !tail.is_after_newest(&place, 7)
+                && !tail.is_after_newest(&place, 9)
+        );
     }
 
     #[test]

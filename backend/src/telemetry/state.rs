@@ -245,13 +245,18 @@ impl State {
     pub fn params_shown(&self, descriptor: &JobDescriptor, now_ms: i64) -> (i64, Map<String, Value>) {
         let (app, job) = (&descriptor.app, &descriptor.job);
         let asked = || match self.control.get(&format!("params/{app}/{job}")) {
-            Some((version, ControlRecord { command: Command::Params { params, .. }, .. })) => (*version, params.clone()),
+            Some((version, ControlRecord { command: Command::Params { params, .. }, .. })) => {
+                (*version, params.clone())
+            }
             _ => (-1, Map::new()),
         };
         let (version, values) =
             self.params(app, job, now_ms).filter(|(_, values)| !values.is_empty()).unwrap_or_else(asked);
         let properties = descriptor.schema.get("properties").and_then(Value::as_object);
-        let defaults = properties.into_iter().flatten().filter_map(|(name, p)| Some((name.clone(), p.get("default")?.clone())));
+        let defaults = properties
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, p)| Some((name.clone(), p.get("default")?.clone())));
         let mut shown: Map<String, Value> = defaults.collect();
         shown.extend(values);
         (version, shown)

@@ -20,7 +20,11 @@ async fn dependencies(gateway: &Gateway) -> [DependencyHealth; 3] {
     let view = gateway.kafka.get();
     let kafka = match view.away(now_ms()) {
         Some(why) => health("kafka", false, why),
-        None => health("kafka", true, format!("{} of {} brokers", view.brokers_up, gateway.args.brokers_expected())),
+        None => health(
+            "kafka",
+            true,
+            format!("{} of {} brokers", view.brokers_up, gateway.args.brokers_expected()),
+        ),
     };
     let elastic = gateway.search.health();
     let database = match gateway.database.ping().await {

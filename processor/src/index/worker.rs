@@ -88,10 +88,7 @@ impl IndexWorker {
             let wait = self.batch.since.map_or(interval, |since| interval.saturating_sub(since.elapsed()));
             self.read(wait.min(interval))?;
             let due = self.batch.since.is_some_and(|since| since.elapsed() >= interval);
-            if due
-                || self.batch.offsets.len() >= self.args.batch
-                || self.batch.documents.len() >= self.args.batch
-            {
+            if due || self.batch.documents.len() + self.batch.refused.len() >= self.args.batch {
                 self.store()?;
             }
         }

@@ -158,7 +158,9 @@ impl<'a> Restorer<'a> {
                         self.status.set_state(WorkerState::Restoring { records });
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => break,
+                Some(Err(KafkaError::PartitionEOF(at))) if at == partition => break,
+                // Of a partition read before.
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(error)) => tracing::warn!(%error, "reading the changelog failed, trying again"),
                 None => {}
             }
