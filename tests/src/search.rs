@@ -27,8 +27,7 @@ impl Search {
         let request = http::Request::post(format!("{}/{}-{path}", self.url, self.prefix))
             .header("authorization", &self.authorization)
             .header("content-type", "application/json")
-            // A refresh has no body.
-            .body(if body.is_null() { String::new() } else { body.to_string() })
+            .body(body)
             .map_err(|e| e.to_string())?;
         let mut answer = self.agent.run(request).map_err(|e| e.to_string())?;
         let text = answer.body_mut().read_to_string().map_err(|e| e.to_string())?;
@@ -43,7 +42,7 @@ impl Search {
     /// # Errors
     /// Elasticsearch is away, refuses, or holds more.
     pub fn by_sensor(&self, topic: &str, sensor: &str) -> Result<BTreeMap<String, Value>, String> {
-        self.post(&format!("{topic}/_refresh"), &Value::Null)?;
+        self.post(&format!("{topic}/_refresh"), "")?;
         let query =
             json!({"size": 10_000, "track_total_hits": true, "query": {"prefix": {"sensorId": sensor}}});
         let found = self.post(&format!("{topic}/_search"), &query.to_string())?;
