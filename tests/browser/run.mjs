@@ -121,7 +121,7 @@ async function acknowledged(testId, change) {
     await change();
     if (attempt > 1) await page.waitForTimeout(1000);
     const look = async () => [await id(testId).getAttribute('data-ms'), await id(testId).innerText()];
-    const over = ([ms, text]) => (ms && text !== before) || (attempt < 3 && text.includes('waiting for'));
+    const over = ([ms, text]) => (ms && text !== before) || (attempt < 10 && text.includes('waiting for'));
     const [ms, text] = await eventually('acknowledgement', SOON, look, over);
     if (ms) return Number(ms);
     console.log(`      asked again: ${text}`);

@@ -6,6 +6,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use ureq::http;
 
+use crate::eventually;
+
 /// A client of the gateway.
 #[derive(Clone)]
 pub struct Api {
@@ -134,16 +136,19 @@ impl Api {
     /// A machine that is overloaded may take longer than the gateway waits: asks again, as a person would.
     #[track_caller]
     fn acknowledged(&self, path: &str, body: &Value) -> Acknowledgement {
-        for _ in 0..4 {
+        eventually(&format!("{path} {body} is acknowledged"), Duration::from_secs(60), || {
             let answer = self.put(path, body);
+            if answer.status == 503 {
+                return Err(answer.text);
+            }
             assert!((200..300).contains(&answer.status), "{answer:?}");
             let acknowledgement: Acknowledgement = answer.json();
-            if acknowledgement.applied {
-                assert!(acknowledgement.acknowledged_ms.is_some(), "{acknowledgement:?}");
-                return acknowledgement;
+            if !acknowledgement.applied {
+                println!("not yet: {acknowledgement:?}");
+                return Err(answer.text);
             }
-            println!("asked again: {acknowledgement:?}");
-        }
-        panic!("{path} {body} is not acknowledged")
+            assert!(acknowledgement.acknowledged_ms.is_some(), "{acknowledgement:?}");
+            Ok(acknowledgement)
+        })
     }
 }
