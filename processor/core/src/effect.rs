@@ -66,7 +66,7 @@ impl Effects {
         let middle = self.bytes.len();
         match serde_json::to_writer(&mut self.bytes, value) {
             Ok(()) => {
-                self.items.push(Effect::Emit { topic, key: start..middle, value: middle..self.bytes.len() })
+                self.items.push(Effect::Emit { topic, key: start..middle, value: middle..self.bytes.len() });
             }
             // A result type that has no JSON form is a bug of its job; the record that led to it must not be lost.
             Err(error) => {

@@ -109,7 +109,7 @@ pub fn run(case: &Case, restore: bool) -> Result<Outcome, String> {
                 for effect in test.rest() {
                     match effect {
                         Effect::Late { .. } => {
-                            late.push(json!({"key": event.key, "ts": ts, "value": event.value}))
+                            late.push(json!({"key": event.key, "ts": ts, "value": event.value}));
                         }
                         other => return Err(format!("unexpected effect {other:?}")),
                     }
