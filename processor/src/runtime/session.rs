@@ -340,7 +340,15 @@ impl<'a, 'e> Session<'a, 'e> {
 
     fn commit(&mut self) -> Result<(), SessionError> {
         let started = Instant::now();
-        let Some(committed) = self.work.commit(&self.consumer, self.env.shutdown)? else { return Ok(()) };
+        let (status, shutdown) = (&**self.env.status, self.env.shutdown);
+        let go_on = || {
+            status.committing();
+            !shutdown.requested()
+        };
+        go_on();
+        let committed = self.work.commit(&self.consumer, &go_on);
+        status.commit_ended();
+        let Some(committed) = committed? else { return Ok(()) };
         let now = clock::now_ms();
         let latencies =
             committed.created.iter().map(|created| u64::try_from(now - created).unwrap_or(0) * 1_000);

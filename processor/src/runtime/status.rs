@@ -16,6 +16,10 @@ use tokio::sync::Notify;
 /// How often the catalogue of jobs is repeated.
 const CATALOGUE_EVERY: Duration = Duration::from_secs(5);
 
+/// A commit that has not been heard of for so long hangs: its longest legitimate call takes 15 s (delivery of a
+/// transaction's records, until they time out).
+const HANGS: Duration = Duration::from_secs(45);
+
 /// Shared figures of a worker with one app.
 pub struct Status {
     app: &'static str,
@@ -27,6 +31,7 @@ pub struct Status {
 
 struct Inner {
     state: WorkerState,
+    committing: Option<Instant>,
     tasks: BTreeMap<i32, Task>,
     jobs: Vec<Job>,
     checkpoints: Vec<Checkpoint>,
@@ -68,6 +73,7 @@ impl Status {
             urgent: Notify::new(),
             inner: Mutex::new(Inner {
                 state: WorkerState::Starting,
+                committing: None,
                 tasks: BTreeMap::new(),
                 jobs: Vec::new(),
                 checkpoints: Vec::new(),
@@ -99,6 +105,21 @@ impl Status {
     /// What the worker is doing.
     pub fn set_state(&self, state: WorkerState) {
         self.with(|inner| inner.state = state);
+    }
+
+    /// A commit began, or is still trying.
+    pub fn committing(&self) {
+        self.with(|inner| inner.committing = Some(Instant::now()));
+    }
+
+    /// It came to an end, whichever.
+    pub fn commit_ended(&self) {
+        self.with(|inner| inner.committing = None);
+    }
+
+    /// How long a commit has not been heard of, if that is longer than any call may take.
+    pub fn hangs(&self) -> Option<Duration> {
+        self.with(|inner| inner.committing).map(|since| since.elapsed()).filter(|silent| *silent > HANGS)
     }
 
     /// Figures of the tasks and jobs.

@@ -173,7 +173,7 @@ impl Tasks {
     pub fn commit<C: ConsumerContext>(
         &mut self,
         consumer: &BaseConsumer<C>,
-        shutdown: &millrace_service::Shutdown,
+        go_on: &dyn Fn() -> bool,
     ) -> Result<Option<Committed>, SessionError> {
         if self.transactions.opened().is_none() {
             return Ok(None);
@@ -199,7 +199,7 @@ impl Tasks {
             });
             result?;
         }
-        let changelog: HashMap<i32, i64> = self.transactions.commit(consumer, &offsets, shutdown)?;
+        let changelog: HashMap<i32, i64> = self.transactions.commit(consumer, &offsets, go_on)?;
         for (partition, offset) in changelog {
             if let Some(state) = self.tasks.get_mut(&partition) {
                 state.changelog_offset = offset;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use millrace_service::{KafkaArgs, Shutdown};
+use millrace_service::KafkaArgs;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message, ToBytes};
@@ -76,6 +76,10 @@ impl Transactions {
             // Also the wait after CONCURRENT_TRANSACTIONS, while the last commit's markers are still being written.
             .set("retry.backoff.ms", "3")
             .set("retry.backoff.max.ms", "100")
+            // A group coordinator that died leaves `send_offsets_to_transaction` waiting, whatever its timeout, until
+            // some connection changes state (librdkafka issues 5456 and 5511). Nothing is sent meanwhile, so closing
+            // idle connections is such a change: the wait ends after 3 to 5 s.
+            .set("connections.max.idle.ms", "5000")
             .create_with_context(Deliveries { changelog, state: Mutex::default() })
             .context("the transactional producer can't be made")
             .map_err(SessionError::App)?;
@@ -142,7 +146,7 @@ impl Transactions {
     }
 
     /// Commits what was sent together with `offsets` of the consumer's group. Returns the offset behind the last
-    /// changelog record of each partition.
+    /// changelog record of each partition. `go_on` is asked before a call that timed out is repeated.
     ///
     /// # Errors
     /// The transaction is not committed: whoever calls starts again from what is.
@@ -150,7 +154,7 @@ impl Transactions {
         &mut self,
         consumer: &BaseConsumer<C>,
         offsets: &TopicPartitionList,
-        shutdown: &Shutdown,
+        go_on: &dyn Fn() -> bool,
     ) -> Result<HashMap<i32, i64>, SessionError> {
         // `commit_transaction` waits for the queue too, but in steps of 100 ms.
         while self.producer.in_flight_count() > 0 {
@@ -166,21 +170,21 @@ impl Transactions {
         let group = consumer
             .group_metadata()
             .ok_or_else(|| SessionError::Kafka(anyhow!("the consumer has no group yet")))?;
-        Self::until_done(shutdown, || self.producer.send_offsets_to_transaction(offsets, &group, CALL))?;
-        Self::until_done(shutdown, || self.producer.commit_transaction(CALL))?;
+        Self::until_done(go_on, || self.producer.send_offsets_to_transaction(offsets, &group, CALL))?;
+        Self::until_done(go_on, || self.producer.commit_transaction(CALL))?;
         self.opened = None;
         Ok(delivered.changelog)
     }
 
     /// Repeats a call that timed out: its outcome is not known until it answers.
     fn until_done(
-        shutdown: &Shutdown,
+        go_on: &dyn Fn() -> bool,
         mut call: impl FnMut() -> Result<(), KafkaError>,
     ) -> Result<(), SessionError> {
         loop {
             match call() {
                 Ok(()) => return Ok(()),
-                Err(KafkaError::Transaction(error)) if error.is_retriable() && !shutdown.requested() => {
+                Err(KafkaError::Transaction(error)) if error.is_retriable() && go_on() => {
                     tracing::warn!(%error, "the transaction coordinator has not answered yet, asking again");
                 }
                 Err(error) => {

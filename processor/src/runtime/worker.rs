@@ -35,6 +35,11 @@ pub fn run(args: RunArgs, app: &'static dyn Application) -> anyhow::Result<()> {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while !stop.requested() {
             tokio::select! { _ = tick.tick() => {}, () = told.urgent.notified() => {}, () = stop.wait() => {} }
+            if let Some(silent) = told.hangs() {
+                // What was not committed has been seen by no one: whoever started this process starts it again.
+                tracing::error!(?silent, "a commit hangs in the Kafka client: this process ends");
+                std::process::exit(70);
+            }
             let (body, acks) = told.collect();
             publisher.publish(body, acks);
         }
