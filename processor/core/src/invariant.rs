@@ -14,7 +14,8 @@ pub enum Violation {
     RecordsDoNotBalance,
 }
 
-/// What became of the records of a job, since the app's first start. Part of the state.
+/// What became of the records of a job, since the app's first start. Part of the state. A record that is split, or read
+/// by several branches, counts once for each part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Stats {
     /// Records that the job saw.

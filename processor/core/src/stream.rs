@@ -76,18 +76,70 @@ pub struct Context<'a, P> {
     effects: &'a mut Effects,
     stats: &'a mut Stats,
     job: &'static str,
+    /// Parts of the source record whose fate is known.
+    settled: u64,
+    /// What is processed now came out of an operator with state: its records are accounted for there.
+    derived: bool,
 }
 
 impl<P> Context<'_, P> {
-    /// The record of this step came too late for this job.
-    pub(crate) fn late(&mut self) {
-        self.stats.late += 1;
-        self.effects.late(self.job, self.watermark.0);
+    /// The record does not concern the job.
+    pub(crate) fn filtered(&mut self) {
+        if !self.derived {
+            self.stats.filtered += 1;
+            self.settled += 1;
+        }
     }
 
-    /// The work on so many records is done.
+    /// The record came too late for this job: it goes to `late-events`.
+    pub(crate) fn late(&mut self) {
+        if !self.derived {
+            self.stats.late += 1;
+            self.settled += 1;
+        }
+        // What was derived in a step without a record has no bytes of its own to hand on.
+        if self.origin.is_some() {
+            self.effects.late(self.job, self.watermark.0);
+        }
+    }
+
+    /// The record is held by the operator. Returns how many records that counts for (1, or 0 for one that came out of
+    /// another operator with state): the operator adds it to its [`Operator::pending`], keeps it with what it holds, and
+    /// hands it to [`Context::done`] in the end.
+    pub(crate) fn keep(&mut self) -> u64 {
+        if self.derived {
+            return 0;
+        }
+        self.settled += 1;
+        1
+    }
+
+    /// The work on so many records that were [kept](Context::keep) is done.
     pub(crate) fn done(&mut self, records: u64) {
         self.stats.done += records;
+    }
+
+    /// The record goes on as so many.
+    pub(crate) fn fan_out(&mut self, records: u64) {
+        if records == 0 {
+            self.filtered();
+        } else if !self.derived {
+            self.stats.records += records - 1;
+        }
+    }
+
+    /// Runs `hand_on` for what came out of state rather than from the record of this step.
+    pub(crate) fn derive<R>(&mut self, hand_on: impl FnOnce(&mut Self) -> R) -> R {
+        let before = std::mem::replace(&mut self.derived, true);
+        let result = hand_on(self);
+        self.derived = before;
+        result
+    }
+
+    /// Writes a record to a topic beside the job's main output.
+    pub fn side<T: Serialize>(&mut self, topic: &'static str, key: &str, value: &T) {
+        self.stats.emitted += 1;
+        self.effects.emit(topic, key, value);
     }
 
     /// Counts a violation of an invariant.
@@ -112,6 +164,14 @@ pub trait Operator<P, I> {
 
     /// `ctx.watermark` has risen.
     fn watermark(
+        &mut self,
+        _ctx: &mut Context<'_, P>,
+        _out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    ) {
+    }
+
+    /// `ctx.now` has risen.
+    fn processing_time(
         &mut self,
         _ctx: &mut Context<'_, P>,
         _out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
@@ -167,6 +227,16 @@ where
         second.watermark(ctx, out);
     }
 
+    fn processing_time(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    ) {
+        let Self(first, second) = self;
+        first.processing_time(ctx, &mut |record, at, ctx| second.record(record, at, ctx, out));
+        second.processing_time(ctx, out);
+    }
+
     fn reference(&mut self, event: &dyn Any) {
         self.0.reference(event);
         self.1.reference(event);
@@ -207,7 +277,7 @@ impl<P, E, I, F: Fn(&E) -> Option<&I>> Operator<P, E> for Select<F> {
     ) {
         match (self.0)(event) {
             Some(record) => out(record, at, ctx),
-            None => ctx.stats.filtered += 1,
+            None => ctx.filtered(),
         }
     }
 }
@@ -228,7 +298,7 @@ impl<P, I, F: Fn(&I, &P) -> bool> Operator<P, I> for Filter<F> {
         if (self.0)(record, ctx.params) {
             out(record, at, ctx);
         } else {
-            ctx.stats.filtered += 1;
+            ctx.filtered();
         }
     }
 }
@@ -347,13 +417,13 @@ impl<E, P> JobBuilder<E, P> {
 
 /// A stream of records of type `I` in a job.
 pub struct Stream<E, P, I, Op> {
-    descriptor: Descriptor,
-    op: Op,
-    types: PhantomData<fn(E, P, I)>,
+    pub(crate) descriptor: Descriptor,
+    pub(crate) op: Op,
+    pub(crate) types: PhantomData<fn(E, P, I)>,
 }
 
 impl<E, P, I, Op> Stream<E, P, I, Op> {
-    fn then<O, B: Operator<P, I, Out = O>>(self, next: B) -> Stream<E, P, O, Then<Op, B>> {
+    pub(crate) fn then<O, B: Operator<P, I, Out = O>>(self, next: B) -> Stream<E, P, O, Then<Op, B>> {
         Stream { descriptor: self.descriptor, op: Then(self.op, next), types: PhantomData }
     }
 
@@ -378,8 +448,8 @@ impl<E, P, I, Op> Stream<E, P, I, Op> {
 
 /// A stream grouped by key.
 pub struct Keyed<E, P, I, Op, K> {
-    stream: Stream<E, P, I, Op>,
-    key: K,
+    pub(crate) stream: Stream<E, P, I, Op>,
+    pub(crate) key: K,
 }
 
 impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
@@ -455,6 +525,8 @@ pub trait Job<E> {
     fn reference(&mut self, event: &E);
     /// The watermark has risen.
     fn watermark(&mut self, scope: &mut Scope<'_>);
+    /// The processing-time clock has moved.
+    fn processing_time(&mut self, scope: &mut Scope<'_>);
     /// The state is loaded; records follow.
     fn start(&mut self, scope: &mut Scope<'_>);
     /// Puts parameters in force.
@@ -507,6 +579,8 @@ impl<P, Op, F> Chain<P, Op, F> {
             effects: &mut *scope.effects,
             stats: &mut self.stats,
             job: self.descriptor.name,
+            settled: 0,
+            derived: false,
         };
         (&mut self.op, ctx, &self.route)
     }
@@ -531,14 +605,13 @@ where
     }
 
     fn record(&mut self, event: &E, at: EventTime, scope: &mut Scope<'_>) {
+        let before = self.stats.records;
         self.stats.records += 1;
-        let before = (self.stats.filtered + self.stats.late, self.op.pending());
         let (op, mut ctx, route) = self.parts(scope);
         op.record(event, at, &mut ctx, &mut |result, _, ctx| emit(route, result, ctx));
         // What was neither refused nor kept has passed through.
-        if (self.stats.filtered + self.stats.late, self.op.pending()) == before {
-            self.stats.done += 1;
-        }
+        let passed = (ctx.stats.records - before).saturating_sub(ctx.settled);
+        ctx.stats.done += passed;
     }
 
     fn reference(&mut self, event: &E) {
@@ -547,7 +620,14 @@ where
 
     fn watermark(&mut self, scope: &mut Scope<'_>) {
         let (op, mut ctx, route) = self.parts(scope);
+        ctx.derived = true;
         op.watermark(&mut ctx, &mut |result, _, ctx| emit(route, result, ctx));
+    }
+
+    fn processing_time(&mut self, scope: &mut Scope<'_>) {
+        let (op, mut ctx, route) = self.parts(scope);
+        ctx.derived = true;
+        op.processing_time(&mut ctx, &mut |result, _, ctx| emit(route, result, ctx));
     }
 
     fn start(&mut self, scope: &mut Scope<'_>) {

@@ -334,7 +334,14 @@ impl<E: 'static> AppTask<E> {
     }
 
     fn tick(&mut self, now: i64, effects: &mut Effects) {
-        self.now = now;
+        if now > self.now {
+            self.now = now;
+            let watermark = self.multiplexer.watermark();
+            let mut scope = Scope { now, watermark, max_seen: None, origin: None, effects: &mut *effects };
+            for job in &mut self.jobs {
+                job.processing_time(&mut scope);
+            }
+        }
         if self.app.order.idle_timeout.is_none() {
             return;
         }

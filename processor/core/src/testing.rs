@@ -70,6 +70,9 @@ impl<E: 'static> Harness<E> {
     /// Moves processing time.
     pub fn processing_time(&mut self, to: i64) {
         self.now = to;
+        let mut effects = std::mem::take(&mut self.effects);
+        self.job.processing_time(&mut self.scope(&mut effects, None));
+        self.effects = effects;
     }
 
     /// Changes parameters.

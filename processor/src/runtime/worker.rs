@@ -30,31 +30,39 @@ pub fn run(args: RunArgs, app: &'static dyn Application) -> anyhow::Result<()> {
     runtime.block_on(http::serve(args.service.http_addr, status.clone(), shutdown.clone()))?;
     let publisher = telemetry::Publisher::new(&args.kafka, args.component())?;
     let (stop, told) = (shutdown.clone(), status.clone());
-    let publishing = runtime.spawn(async move {
+    let mut publishing = runtime.spawn(async move {
         let mut tick = tokio::time::interval(telemetry::INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while !stop.requested() {
             tokio::select! { _ = tick.tick() => {}, () = told.urgent.notified() => {}, () = stop.wait() => {} }
             if let Some(silent) = told.hangs() {
-                // What was not committed has been seen by no one: whoever started this process starts it again.
-                tracing::error!(?silent, "a commit hangs in the Kafka client: this process ends");
-                std::process::exit(70);
+                return Err(anyhow::anyhow!("a commit has hung in the Kafka client for {silent:?}"));
             }
             let (body, acks) = told.collect();
             publisher.publish(body, acks);
         }
+        Ok(())
     });
     let handle = runtime.handle().clone();
-    let worker = std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
-        let result = work(&args, app, &store, &handle, &status, &shutdown);
+    let (ended, mut end) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
+        // The receiver is gone only if the process is ending already.
+        let _ = ended.send(work(&args, app, &store, &handle, &status, &shutdown));
         // The process ends with its worker, whatever the reason.
         shutdown.request();
-        result
     })?;
-    let result = worker.join().map_err(|_| anyhow::anyhow!("the worker thread panicked"))?;
-    // A last frame; it is only telemetry, so it gets a second.
-    let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(1), publishing).await });
-    result
+    runtime.block_on(async {
+        tokio::select! {
+            result = &mut end => {
+                // A last frame; it is only telemetry, so it gets a second.
+                let _ = tokio::time::timeout(Duration::from_secs(1), publishing).await;
+                result.map_err(|_| anyhow::anyhow!("the worker thread panicked"))?
+            }
+            // Ends early only with a commit that hangs: the thread can't be stopped, so the process ends without it.
+            // What was not committed has been seen by no one, and whoever started this process starts it again.
+            Ok(Err(hangs)) = &mut publishing => Err(hangs),
+        }
+    })
 }
 
 fn work(

@@ -13,6 +13,9 @@ pub trait Aggregate<I> {
     fn create(&self) -> Self::Acc;
     /// Adds a record.
     fn add(&self, acc: &mut Self::Acc, record: &I, at: EventTime);
+    /// Adds what another accumulator of the same key holds: slices of a sliding window, sessions that meet. Associative,
+    /// and `create()` changes nothing.
+    fn merge(&self, acc: &mut Self::Acc, other: &Self::Acc);
     /// The result so far.
     fn result(&self, acc: &Self::Acc) -> Self::Out;
 }

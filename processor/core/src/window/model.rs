@@ -28,6 +28,10 @@ impl Aggregate<Event> for Sum {
         acc.1 += 1;
     }
 
+    fn merge(&self, acc: &mut (i64, u64), other: &(i64, u64)) {
+        *acc = (acc.0 + other.0, acc.1 + other.1);
+    }
+
     fn result(&self, acc: &(i64, u64)) -> (i64, u64) {
         *acc
     }

@@ -134,7 +134,7 @@ where
         }
         let key = (self.key)(record);
         for (i, Assigned { window, cleanup }) in windows.into_iter().flatten().enumerate() {
-            let owned = u64::from(i == 0);
+            let owned = if i == 0 { ctx.keep() } else { 0 };
             self.pending += owned;
             if let Some(pane) =
                 self.windows.get_mut(key).and_then(|p| p.iter_mut().find(|p| p.window == window))
@@ -169,7 +169,7 @@ where
             {
                 let result =
                     Windowed { key: panes.0.clone(), window, value: self.aggregate.result(&pane.acc) };
-                out(&result, EventTime(window.last()), ctx);
+                ctx.derive(|ctx| out(&result, EventTime(window.last()), ctx));
             }
         }
     }

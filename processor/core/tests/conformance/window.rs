@@ -32,6 +32,10 @@ impl Aggregate<Event> for Fold {
         acc.push(self.of.as_ref().map_or(&event.value, |of| &event.value[of]).to_string());
     }
 
+    fn merge(&self, acc: &mut Vec<String>, other: &Vec<String>) {
+        acc.extend_from_slice(other);
+    }
+
     fn result(&self, acc: &Vec<String>) -> Value {
         let values: Vec<Value> = acc.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
         let numbers: Vec<f64> = values.iter().filter_map(Value::as_f64).collect();

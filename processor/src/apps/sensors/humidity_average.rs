@@ -71,6 +71,17 @@ impl Aggregate<Reading> for Average {
         }
     }
 
+    fn merge(&self, acc: &mut Acc, other: &Acc) {
+        acc.sum += other.sum;
+        acc.min = acc.min.min(other.min);
+        acc.max = acc.max.max(other.max);
+        acc.count += other.count;
+        if other.location_at >= acc.location_at {
+            acc.location_at = other.location_at;
+            acc.location.clone_from(&other.location);
+        }
+    }
+
     fn result(&self, acc: &Acc) -> (Acc,) {
         (Acc { location: acc.location.clone(), ..*acc },)
     }
