@@ -19,7 +19,7 @@ use crate::pace::Pace;
 use crate::{Generator, Record};
 
 /// How often the thread looks what is due. A command wakes it at once.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(20);
 /// Events sent before the thread looks at commands again.
 const AT_MOST: u64 = 2_000;
 /// What is under way when the process is asked to stop has this long to arrive.

@@ -15,6 +15,9 @@ use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::restart::SessionError;
 
+/// Between two looks at the delivery reports. `BaseProducer::poll` is no way to wait: with whole milliseconds left it waits
+/// in the client, then it spins for the rest.
+const LOOK: Duration = Duration::from_micros(500);
 /// One call to the coordinator.
 const CALL: Duration = Duration::from_secs(10);
 
@@ -121,7 +124,8 @@ impl Transactions {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
                     waiting.get_or_insert_with(Instant::now);
-                    self.producer.poll(Duration::from_millis(1));
+                    self.poll();
+                    std::thread::park_timeout(LOOK);
                     record = refused;
                 }
                 Err((error, _)) => {
@@ -157,8 +161,12 @@ impl Transactions {
         go_on: &dyn Fn() -> bool,
     ) -> Result<HashMap<i32, i64>, SessionError> {
         // `commit_transaction` waits for the queue too, but in steps of 100 ms.
-        while self.producer.in_flight_count() > 0 {
-            self.producer.poll(Duration::from_millis(1));
+        loop {
+            self.poll();
+            if self.producer.in_flight_count() == 0 {
+                break;
+            }
+            std::thread::park_timeout(LOOK);
         }
         let delivered =
             self.producer.context().state.lock().map(|mut s| std::mem::take(&mut *s)).unwrap_or_default();
