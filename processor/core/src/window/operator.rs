@@ -103,15 +103,13 @@ impl<K, S, L, G, F, Acc> WindowOperator<K, S, L, G, F, Acc> {
                     Some(slicing) => {
                         done += slices.advance(&slicing, at, function, &mut firing(function, ctx, out));
                     }
+                    None if slices.is_empty() => {}
                     None => ctx.violation(Violation::TimerWithoutWindow),
                 }
             }
             ctx.done(done);
         }
-        if domain == rules.time && schedule.retire(until) {
-            self.schedule_dirty = true;
-            slices.retain(|&id, slices| schedule.epoch(id).is_some() || !slices.is_spent());
-        }
+        self.schedule_dirty |= domain == rules.time && schedule.retire(until);
     }
 }
 
@@ -259,12 +257,13 @@ impl<K, S, L, G, F, Acc: Serialize + DeserializeOwned> Table for WindowOperator<
             encode(&EntryKey::Pane { key, id }, name);
             change(name, pane.map(|pane| encoded(&pane, value)));
         });
-        for (epoch, slices) in slices {
+        for (epoch, slices) in &mut *slices {
             slices.changes(|key, start, slice| {
                 encode(&EntryKey::Slice { epoch: *epoch, key, start }, name);
                 change(name, slice.map(|slice| encoded(&slice, value)));
             });
         }
+        slices.retain(|&id, slices| !slices.is_empty() || self.schedule.epoch(id).is_some());
     }
 
     fn snapshot(&self, entry: &mut Change<'_>) {

@@ -300,9 +300,8 @@ impl<Acc> Slices<Acc> {
         self.keys.values().map(|key| key.slices.len()).sum()
     }
 
-    /// Whether there is nothing here, and nothing left to tell.
-    pub fn is_spent(&self) -> bool {
-        self.keys.is_empty() && self.dirty.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 }
 
