@@ -120,6 +120,11 @@ impl<Acc> Key<Acc> {
         Self { name: Arc::from(name), slices: VecDeque::new(), planned: None, running: Running::default() }
     }
 
+    fn slice(&mut self, start: i64) -> Option<&mut Slice<Acc>> {
+        let index = self.slices.binary_search_by_key(&start, |slice| slice.start).ok()?;
+        self.slices.get_mut(index)
+    }
+
     /// Start of the first window from `start` on that holds a slice.
     fn next(&self, slicing: &Slicing, start: i128) -> Option<i128> {
         self.slices.iter().find_map(|slice| {
@@ -261,8 +266,7 @@ impl<Acc> Slices<Acc> {
     /// Takes what changed: a slice, or `None` if it is gone.
     pub fn changes(&mut self, mut change: impl FnMut(&str, i64, Option<StoredSlice<&Acc>>)) {
         for (name, start) in self.dirty.drain(..) {
-            let slice =
-                self.keys.get_mut(&name).and_then(|key| key.slices.iter_mut().find(|s| s.start == start));
+            let slice = self.keys.get_mut(&name).and_then(|key| key.slice(start));
             match slice {
                 Some(slice) if slice.dirty => {
                     slice.dirty = false;

@@ -131,25 +131,47 @@ impl WindowSpec {
 
     /// The windows of a record at `t`, by start. Sessions are not merged yet; a gap that comes with the record is
     /// counted as 1 ms here.
+    #[inline]
     pub fn windows(self, t: i64) -> impl Iterator<Item = TimeWindow> {
-        // Every kind as "so many windows, `slide` apart, the first so far before t".
         let (size, slide, back) = match self {
-            Self::Session { gap } => (gap.max(1), 1, Some(0)),
-            Self::SessionDynamic => (1, 1, Some(0)),
-            Self::Global => (0, 1, None),
-            Self::Tumbling { .. } | Self::Sliding { .. } => match self.aligned() {
-                Some(aligned) => (aligned.size, aligned.slide, aligned.first_back(t)),
-                None => (0, 1, None),
-            },
+            // One that begins at t: the next would begin after it.
+            Self::Session { gap } => (gap.max(1), i64::MAX, Some(0)),
+            Self::SessionDynamic => (1, i64::MAX, Some(0)),
+            Self::Global => return Starts { t, size: 0, slide: i64::MAX, back: None, global: true },
+            Self::Tumbling { size, offset } => {
+                let size = size.max(1);
+                (size, size, Some(Aligned { size, slide: size, offset }.back(t)))
+            }
+            Self::Sliding { size, slide, offset } => {
+                let (size, slide) = (size.max(1), slide.max(1));
+                (size, slide, Aligned { size, slide, offset }.first_back(t))
+            }
         };
-        let single = matches!(self, Self::Session { .. } | Self::SessionDynamic);
-        let global = (self == Self::Global).then_some(TimeWindow::GLOBAL);
-        let mut next = back;
-        global.into_iter().chain(std::iter::from_fn(move || {
-            let back = next?;
-            next = if single { None } else { back.checked_sub(slide).filter(|&back| back >= 0) };
-            Some(TimeWindow { start: t.saturating_sub(back), end: t.saturating_add(size - back) })
-        }))
+        Starts { t, size, slide, back, global: false }
+    }
+}
+
+/// The windows of a record, by start.
+struct Starts {
+    t: i64,
+    size: i64,
+    slide: i64,
+    /// `t` minus the start of the next window.
+    back: Option<i64>,
+    global: bool,
+}
+
+impl Iterator for Starts {
+    type Item = TimeWindow;
+
+    #[inline]
+    fn next(&mut self) -> Option<TimeWindow> {
+        if std::mem::take(&mut self.global) {
+            return Some(TimeWindow::GLOBAL);
+        }
+        let back = self.back?;
+        self.back = (back >= self.slide).then(|| back - self.slide);
+        Some(TimeWindow { start: self.t.saturating_sub(back), end: self.t.saturating_add(self.size - back) })
     }
 }
 
@@ -165,6 +187,7 @@ pub(super) struct Aligned {
 
 impl Aligned {
     /// `t` minus the latest window start that is not after it: `floormod(t - offset, slide)`.
+    #[inline]
     pub fn back(self, t: i64) -> i64 {
         match t.checked_sub(self.offset) {
             Some(shifted) => shifted.rem_euclid(self.slide),
@@ -175,15 +198,19 @@ impl Aligned {
 
     /// `t` minus the start of the first window that holds it; `None` if it falls between two.
     fn first_back(self, t: i64) -> Option<i64> {
-        let back = self.back(t);
+        self.first_before(self.back(t))
+    }
+
+    fn first_before(self, back: i64) -> Option<i64> {
         // back + k * slide < size, so nothing overflows.
         (back < self.size).then(|| back + (self.size - 1 - back) / self.slide * self.slide)
     }
 
     /// Starts of the first and the last window that hold `t`. In 128 bits, because the first may be before the range.
     pub fn starts(self, t: i64) -> Option<(i128, i128)> {
-        let (t, first, last) = (i128::from(t), self.first_back(t)?, self.back(t));
-        Some((t - i128::from(first), t - i128::from(last)))
+        let back = self.back(t);
+        let t = i128::from(t);
+        Some((t - i128::from(self.first_before(back)?), t - i128::from(back)))
     }
 
     /// First window start that is not before `t`.
