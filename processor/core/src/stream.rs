@@ -33,8 +33,6 @@ use crate::invariant::{Stats, Violation};
 use crate::params::{Params, merge};
 use crate::state::{KeyedState, Table};
 use crate::time::{EventTime, Watermark};
-use crate::window::operator::WindowOperator;
-use crate::window::{Aggregate, WindowSpec};
 
 /// Where the record of this step is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -465,37 +463,6 @@ impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
     {
         let enrich = Enrich { key: self.key, reference, table: KeyedState::default(), events: PhantomData };
         self.stream.then(enrich)
-    }
-
-    #[allow(clippy::type_complexity)]
-    /// Groups by window. `spec` is read again whenever the parameters change: open windows finish under their own.
-    pub fn window<S: Fn(&P) -> WindowSpec>(self, spec: S) -> Windows<E, P, I, Op, K, S, fn(&P) -> i64> {
-        Windows { keyed: self, spec, lateness: |_| 0 }
-    }
-}
-
-/// A stream grouped by key and window.
-pub struct Windows<E, P, I, Op, K, S, L> {
-    keyed: Keyed<E, P, I, Op, K>,
-    spec: S,
-    lateness: L,
-}
-
-impl<E, P, I, Op, K: Fn(&I) -> &str, S: Fn(&P) -> WindowSpec, L: Fn(&P) -> i64>
-    Windows<E, P, I, Op, K, S, L>
-{
-    /// How long after its end a window takes records, ms; each gives a result again.
-    pub fn allowed_lateness<M: Fn(&P) -> i64>(self, lateness: M) -> Windows<E, P, I, Op, K, S, M> {
-        Windows { keyed: self.keyed, spec: self.spec, lateness }
-    }
-
-    /// Folds each window.
-    #[allow(clippy::type_complexity)]
-    pub fn aggregate<A: Aggregate<I>>(
-        self,
-        aggregate: A,
-    ) -> Stream<E, P, crate::window::Windowed<A::Out>, Then<Op, WindowOperator<K, S, L, A, A::Acc>>> {
-        self.keyed.stream.then(WindowOperator::new(self.keyed.key, self.spec, self.lateness, aggregate))
     }
 }
 

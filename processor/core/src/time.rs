@@ -32,8 +32,12 @@ pub struct TimeWindow {
 }
 
 impl TimeWindow {
-    /// The last instant inside: `end - 1`. Flink's `maxTimestamp`.
+    /// All of time: the window of a global window.
+    pub const GLOBAL: Self = Self { start: i64::MIN, end: i64::MAX };
+
+    /// The last instant inside: `end - 1`, Flink's `maxTimestamp`. `i64::MAX` for a window that reaches to the end of
+    /// time, which includes those that would reach beyond it.
     pub fn last(self) -> i64 {
-        self.end.saturating_sub(1)
+        if self.end == i64::MAX { i64::MAX } else { self.end.saturating_sub(1) }
     }
 }

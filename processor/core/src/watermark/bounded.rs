@@ -1,3 +1,4 @@
+use super::idleness::{Idleness, InvalidIdleTimeout, Progress};
 use crate::time::{EventTime, Watermark};
 
 /// How far out of order the records of a partition may be, and when its silence means that it is idle.
@@ -7,22 +8,6 @@ pub struct BoundedOutOfOrderness {
     pub max_out_of_orderness: i64,
     /// Silent for longer than this, ms of processing time: idle. `None`: never.
     pub idle_timeout: Option<i64>,
-}
-
-/// An idle timeout of zero or less would make every partition idle at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the idle timeout must be greater than zero, it is {0} ms")]
-pub struct InvalidIdleTimeout(pub i64);
-
-/// What a partition says at a tick.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// Nothing yet.
-    None,
-    /// Its watermark.
-    At(Watermark),
-    /// Silent for too long.
-    Idle,
 }
 
 /// The generator of one partition.
@@ -36,25 +21,23 @@ pub enum Progress {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Bounded {
-    spec: BoundedOutOfOrderness,
+    max_out_of_orderness: i64,
     max: Option<i64>,
-    silent_since: Option<i64>,
+    idleness: Idleness,
 }
 
 impl Bounded {
     /// # Errors
     /// The idle timeout is not greater than zero.
     pub fn new(spec: BoundedOutOfOrderness) -> Result<Self, InvalidIdleTimeout> {
-        match spec.idle_timeout {
-            Some(timeout) if timeout <= 0 => Err(InvalidIdleTimeout(timeout)),
-            _ => Ok(Self { spec, max: None, silent_since: None }),
-        }
+        let BoundedOutOfOrderness { max_out_of_orderness, idle_timeout } = spec;
+        Ok(Self { max_out_of_orderness, max: None, idleness: Idleness::new(idle_timeout)? })
     }
 
     /// A record of this event time has come. The watermark changes only with the next tick.
     pub fn record(&mut self, at: EventTime) {
         self.max = Some(self.max.map_or(at.0, |max| max.max(at.0)));
-        self.silent_since = None;
+        self.idleness.record();
     }
 
     /// The latest event time seen.
@@ -65,27 +48,18 @@ impl Bounded {
     /// Continues from a latest event time seen before.
     pub fn restore(&mut self, max: Option<i64>) {
         self.max = max;
-        self.silent_since = None;
+        self.idleness.record();
     }
 
     /// `max - max_out_of_orderness - 1`.
     pub fn watermark(&self) -> Watermark {
         self.max.map_or(Watermark::NONE, |max| {
-            Watermark(max.saturating_sub(self.spec.max_out_of_orderness).saturating_sub(1))
+            Watermark(max.saturating_sub(self.max_out_of_orderness).saturating_sub(1))
         })
     }
 
     /// A tick of processing time.
     pub fn tick(&mut self, now: i64) -> Progress {
-        if let Some(timeout) = self.spec.idle_timeout {
-            let since = *self.silent_since.get_or_insert(now);
-            if now.saturating_sub(since) > timeout {
-                return Progress::Idle;
-            }
-        }
-        match self.watermark() {
-            Watermark::NONE => Progress::None,
-            watermark => Progress::At(watermark),
-        }
+        self.idleness.tick(now, self.watermark())
     }
 }

@@ -1,10 +1,15 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Aggregate, Assigned, Schedule, WindowSpec};
+use super::WindowSpec;
+use super::function::WindowFunction;
+use super::panes::{Arrival, Panes, StoredPane};
+use super::schedule::{Assigned, Schedule};
+use super::slices::{Slices, Slicing, StoredSlice};
+use super::trigger::{Clock, Rules, TimeDomain};
 use crate::invariant::Violation;
 use crate::state::{Change, StateError, Table, decode, encode};
 use crate::stream::{Context, Operator};
@@ -21,100 +26,119 @@ pub struct Windowed<O> {
     pub value: O,
 }
 
-/// Keyed windows with an incremental aggregate and the event-time trigger.
+/// Keyed windows.
 ///
-/// The path of a record: assign -> late? -> add to the window's accumulator -> fire if the watermark has already passed
-/// the window's last instant. The path of a watermark: due timers in order of (time, key, window), each one fires or
-/// forgets its window.
-pub struct WindowOperator<K, S, L, A, Acc> {
+/// The path of a record: assign, by the specifications in force -> late? -> add to its slice, or merge sessions and add
+/// to its panes -> trigger. The path of time: due timers in order of (time, key, window), each one fires or forgets its
+/// window.
+pub struct WindowOperator<K, S, L, G, F, Acc> {
     key: K,
     spec: S,
     lateness: L,
-    aggregate: A,
+    gap: G,
+    function: F,
+    rules: Rules,
     schedule: Schedule,
     schedule_dirty: bool,
-    windows: FxHashMap<Arc<str>, Vec<Pane<Acc>>>,
-    /// (when, key, window): `last` until it has fired, then `cleanup`. Derived from the windows by [`Operator::start`].
-    timers: BTreeSet<(i64, Arc<str>, TimeWindow)>,
-    /// Windows to tell the changelog about; one that is no longer there is a deletion.
-    dirty: Vec<(Arc<str>, TimeWindow)>,
-    pending: u64,
+    panes: Panes<Acc>,
+    /// By specification: one, but for a change from sliding windows to sliding windows.
+    slices: BTreeMap<u32, Slices<Acc>>,
     scratch: (Vec<u8>, Vec<u8>),
-}
-
-struct Pane<Acc> {
-    window: TimeWindow,
-    cleanup: i64,
-    /// Records for which this is the first of their windows: the ones that count as pending.
-    owned: u64,
-    acc: Acc,
-    dirty: bool,
 }
 
 #[derive(Serialize, Deserialize)]
 enum EntryKey<'a> {
     Schedule,
-    Window { key: &'a str, window: TimeWindow },
+    Pane { key: &'a str, id: TimeWindow },
+    Slice { epoch: u32, key: &'a str, start: i64 },
 }
 
-#[derive(Serialize, Deserialize)]
-struct StoredPane<Acc> {
-    cleanup: i64,
-    owned: u64,
-    acc: Acc,
-}
-
-#[derive(Serialize)]
-struct StoredPaneRef<'a, Acc> {
-    cleanup: i64,
-    owned: u64,
-    acc: &'a Acc,
-}
-
-impl<K, S, L, A, Acc> WindowOperator<K, S, L, A, Acc> {
-    pub(crate) fn new(key: K, spec: S, lateness: L, aggregate: A) -> Self {
+impl<K, S, L, G, F, Acc> WindowOperator<K, S, L, G, F, Acc> {
+    pub(super) fn new(key: K, spec: S, lateness: L, gap: G, function: F, rules: Rules) -> Self {
         Self {
             key,
             spec,
             lateness,
-            aggregate,
+            gap,
+            function,
+            rules,
             schedule: Schedule::default(),
             schedule_dirty: false,
-            windows: FxHashMap::default(),
-            timers: BTreeSet::new(),
-            dirty: Vec::new(),
-            pending: 0,
+            panes: Panes::default(),
+            slices: BTreeMap::new(),
             scratch: Default::default(),
         }
     }
 
-    fn pane(&mut self, key: &str, window: TimeWindow) -> Option<&mut Pane<Acc>> {
-        self.windows.get_mut(key)?.iter_mut().find(|pane| pane.window == window)
+    /// What the parameters say: windows, and allowed lateness.
+    fn specification<P>(&self, params: &P) -> (WindowSpec, i64)
+    where
+        S: Fn(&P) -> WindowSpec,
+        L: Fn(&P) -> i64,
+    {
+        let late = self.rules.time == TimeDomain::Event;
+        ((self.spec)(params), if late { (self.lateness)(params) } else { 0 })
     }
 
-    fn remove(&mut self, key: &Arc<str>, window: TimeWindow) -> u64 {
-        let Some(panes) = self.windows.get_mut(key) else { return 0 };
-        let Some(at) = panes.iter().position(|pane| pane.window == window) else { return 0 };
-        let pane = panes.swap_remove(at);
-        if panes.is_empty() {
-            self.windows.remove(key);
+    /// Does everything that is due in a time domain.
+    fn advance<P, I>(
+        &mut self,
+        domain: TimeDomain,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&Windowed<F::Out>, EventTime, &mut Context<'_, P>),
+    ) where
+        F: WindowFunction<P, I, Acc = Acc>,
+    {
+        let Self { panes, slices, function, rules, schedule, .. } = self;
+        let clock = clock(ctx);
+        let until = clock.get(domain);
+        loop {
+            // Slices know event time only.
+            let sliced = slices.values().filter(|_| domain == TimeDomain::Event);
+            let first = sliced.filter_map(Slices::first).chain(panes.first(domain)).min();
+            let Some(at) = first.filter(|&at| at <= until) else { break };
+            let mut done = panes.advance(domain, at, rules, clock, &mut firing(function, ctx, out));
+            for (id, slices) in slices.iter_mut().filter(|_| domain == TimeDomain::Event) {
+                match schedule.epoch(*id).and_then(Slicing::of) {
+                    Some(slicing) => {
+                        done += slices.advance(&slicing, at, function, &mut firing(function, ctx, out));
+                    }
+                    None if slices.is_empty() => {}
+                    None => ctx.violation(Violation::TimerWithoutWindow),
+                }
+            }
+            ctx.done(done);
         }
-        if !pane.dirty {
-            self.dirty.push((key.clone(), window));
-        }
-        self.pending = self.pending.saturating_sub(pane.owned);
-        pane.owned
+        self.schedule_dirty |= domain == rules.time && schedule.retire(until);
     }
 }
 
-impl<K, S, L, A, P, I> Operator<P, I> for WindowOperator<K, S, L, A, A::Acc>
+fn clock<P>(ctx: &Context<'_, P>) -> Clock {
+    Clock { watermark: ctx.watermark.0, now: ctx.now }
+}
+
+/// Hands on the result of a window.
+fn firing<P, I, F: WindowFunction<P, I>>(
+    function: &F,
+    ctx: &mut Context<'_, P>,
+    out: &mut impl FnMut(&Windowed<F::Out>, EventTime, &mut Context<'_, P>),
+) -> impl FnMut(&Arc<str>, TimeWindow, &F::Acc) {
+    move |key, window, acc| {
+        let value = function.result(key, window, acc, ctx.params);
+        let result = Windowed { key: key.clone(), window, value };
+        ctx.derive(|ctx| out(&result, EventTime(window.last()), ctx));
+    }
+}
+
+impl<K, S, L, G, F, P, I> Operator<P, I> for WindowOperator<K, S, L, G, F, F::Acc>
 where
     K: Fn(&I) -> &str,
     S: Fn(&P) -> WindowSpec,
     L: Fn(&P) -> i64,
-    A: Aggregate<I>,
+    G: Fn(&I, &P) -> i64,
+    F: WindowFunction<P, I>,
 {
-    type Out = Windowed<A::Out>;
+    type Out = Windowed<F::Out>;
 
     fn record(
         &mut self,
@@ -123,54 +147,52 @@ where
         ctx: &mut Context<'_, P>,
         out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
     ) {
-        // At most two around a change of the specification. Tumbling windows leave no gaps: without one that is still
-        // open the record is late.
-        let mut assigned = self.schedule.assign(at.0).filter(|a| a.cleanup > ctx.watermark.0);
-        let windows = [assigned.next(), assigned.next()];
-        drop(assigned);
-        if windows.iter().all(Option::is_none) {
-            ctx.late();
-            return;
-        }
-        let key = (self.key)(record);
-        for (i, Assigned { window, cleanup }) in windows.into_iter().flatten().enumerate() {
-            let owned = if i == 0 { ctx.keep() } else { 0 };
-            self.pending += owned;
-            if let Some(pane) =
-                self.windows.get_mut(key).and_then(|p| p.iter_mut().find(|p| p.window == window))
-            {
-                self.aggregate.add(&mut pane.acc, record, at);
-                pane.owned += owned;
-                if !pane.dirty {
-                    pane.dirty = true;
-                    if let Some((key, _)) = self.windows.get_key_value(key) {
-                        self.dirty.push((key.clone(), window));
-                    }
+        let Self { key, gap, function, rules, schedule, panes, slices, .. } = self;
+        let clock = clock(ctx);
+        let (t, watermark) = match rules.time {
+            TimeDomain::Event => (at.0, clock.watermark),
+            // Nothing is late by the clock.
+            TimeDomain::Processing => (clock.now, i64::MIN),
+        };
+        let key = key(record);
+        let mut arrival =
+            Arrival { key, record, at, t, owned: 0, function: &*function, rules: *rules, clock };
+        // The first window that takes the record owns it.
+        let mut kept = false;
+        let mut keep =
+            |ctx: &mut Context<'_, P>| if std::mem::replace(&mut kept, true) { 0 } else { ctx.keep() };
+        let mut assigned = false;
+        let open = |window: &Assigned| window.cleanup > watermark;
+        // One epoch, but for a time after a change.
+        for epoch in schedule.epochs() {
+            if let Some(slicing) = rules.slicing(*epoch) {
+                let Some((_, last)) = slicing.starts(t) else { continue };
+                assigned = true;
+                if slicing.cleanup(last) > watermark {
+                    arrival.owned = keep(ctx);
+                    let slices = slices.entry(epoch.id).or_default();
+                    slices.add(&slicing, &arrival, &mut firing(function, ctx, out));
+                }
+            } else if let Some(session) = epoch.session(t, || gap(record, ctx.params)) {
+                assigned = true;
+                // A session is judged after merging: an old record is in time if it joins a live one.
+                if open(&epoch.assigned(session)) || panes.meets(key, session, epoch) {
+                    arrival.owned = keep(ctx);
+                    panes.add_session(&arrival, session, epoch, &mut firing(function, ctx, out));
                 }
             } else {
-                let shared =
-                    self.windows.get_key_value(key).map_or_else(|| Arc::from(key), |(key, _)| key.clone());
-                let mut acc = self.aggregate.create();
-                self.aggregate.add(&mut acc, record, at);
-                self.windows.entry(shared.clone()).or_default().push(Pane {
-                    window,
-                    cleanup,
-                    owned,
-                    acc,
-                    dirty: true,
-                });
-                self.dirty.push((shared.clone(), window));
-                let fired = window.last() <= ctx.watermark.0;
-                self.timers.insert((if fired { cleanup } else { window.last() }, shared, window));
+                let mut windows = epoch.assign(t).inspect(|_| assigned = true).filter(open).peekable();
+                if windows.peek().is_some() {
+                    arrival.owned = keep(ctx);
+                    panes.add(&arrival, windows, &mut firing(function, ctx, out));
+                }
             }
-            if window.last() <= ctx.watermark.0
-                && let Some(panes) = self.windows.get_key_value(key)
-                && let Some(pane) = panes.1.iter().find(|pane| pane.window == window)
-            {
-                let result =
-                    Windowed { key: panes.0.clone(), window, value: self.aggregate.result(&pane.acc) };
-                ctx.derive(|ctx| out(&result, EventTime(window.last()), ctx));
-            }
+        }
+        match (kept, assigned) {
+            (true, _) => {}
+            // Between two windows, and not too late for them.
+            (false, false) if schedule.skips(t, watermark) => ctx.filtered(),
+            (false, _) => ctx.late(),
         }
     }
 
@@ -179,47 +201,39 @@ where
         ctx: &mut Context<'_, P>,
         out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
     ) {
-        let watermark = ctx.watermark.0;
-        while self.timers.first().is_some_and(|(at, ..)| *at <= watermark) {
-            let Some((at, key, window)) = self.timers.pop_first() else { break };
-            let Some(pane) =
-                self.windows.get(&key).and_then(|panes| panes.iter().find(|p| p.window == window))
-            else {
-                ctx.violation(Violation::TimerWithoutWindow);
-                continue;
-            };
-            let cleanup = pane.cleanup;
-            if at == window.last() {
-                let value = self.aggregate.result(&pane.acc);
-                out(&Windowed { key: key.clone(), window, value }, EventTime(window.last()), ctx);
-            }
-            if cleanup <= at {
-                let records = self.remove(&key, window);
-                ctx.done(records);
-            } else {
-                self.timers.insert((cleanup, key, window));
-            }
-        }
-        self.schedule_dirty |= self.schedule.retire(watermark);
+        self.advance(TimeDomain::Event, ctx, out);
+    }
+
+    fn processing_time(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    ) {
+        self.advance(TimeDomain::Processing, ctx, out);
     }
 
     fn start(&mut self, ctx: &mut Context<'_, P>) {
         if self.schedule.is_unset() {
-            self.schedule = Schedule::new((self.spec)(ctx.params), (self.lateness)(ctx.params));
+            let (spec, lateness) = self.specification(ctx.params);
+            self.schedule = Schedule::new(spec, lateness);
         }
-        self.timers.clear();
-        for (key, panes) in &self.windows {
-            for pane in panes {
-                let fired = pane.window.last() <= ctx.watermark.0;
-                let at = if fired { pane.cleanup } else { pane.window.last() };
-                self.timers.insert((at, key.clone(), pane.window));
+        let clock = clock(ctx);
+        self.panes.start(&self.rules, clock);
+        for (id, slices) in &mut self.slices {
+            match self.schedule.epoch(*id).and_then(Slicing::of) {
+                Some(slicing) => slices.start(&slicing, clock.watermark),
+                None => ctx.violation(Violation::TimerWithoutWindow),
             }
         }
     }
 
     fn params_changed(&mut self, ctx: &mut Context<'_, P>) {
-        let (spec, lateness) = ((self.spec)(ctx.params), (self.lateness)(ctx.params));
-        self.schedule_dirty |= self.schedule.change(spec, lateness, ctx.max_seen);
+        let (spec, lateness) = self.specification(ctx.params);
+        let seen = match self.rules.time {
+            TimeDomain::Event => ctx.max_seen,
+            TimeDomain::Processing => Some(ctx.now),
+        };
+        self.schedule_dirty |= self.schedule.change(spec, lateness, seen);
     }
 
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {
@@ -227,57 +241,45 @@ where
     }
 
     fn pending(&self) -> u64 {
-        self.pending
+        self.panes.pending + self.slices.values().map(|slices| slices.pending).sum::<u64>()
     }
 }
 
-impl<K, S, L, A, Acc> Table for WindowOperator<K, S, L, A, Acc>
-where
-    Acc: Serialize + serde::de::DeserializeOwned,
-{
+impl<K, S, L, G, F, Acc: Serialize + DeserializeOwned> Table for WindowOperator<K, S, L, G, F, Acc> {
     fn changes(&mut self, change: &mut Change<'_>) {
-        let (mut key_bytes, mut value) = std::mem::take(&mut self.scratch);
+        let Self { panes, slices, scratch: (name, value), .. } = self;
         if std::mem::take(&mut self.schedule_dirty) {
-            encode(&EntryKey::Schedule, &mut key_bytes);
-            encode(&self.schedule, &mut value);
-            change(&key_bytes, Some(&value));
+            encode(&EntryKey::Schedule, name);
+            encode(&self.schedule, value);
+            change(name, Some(value));
         }
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for (key, window) in dirty.drain(..) {
-            encode(&EntryKey::Window { key: &key, window }, &mut key_bytes);
-            match self.pane(&key, window) {
-                Some(pane) if pane.dirty => {
-                    pane.dirty = false;
-                    encode(
-                        &StoredPaneRef { cleanup: pane.cleanup, owned: pane.owned, acc: &pane.acc },
-                        &mut value,
-                    );
-                    change(&key_bytes, Some(&value));
-                }
-                // Told already: the key was dirty twice, once for a window of the same bounds that went away.
-                Some(_) => {}
-                None => change(&key_bytes, None),
-            }
+        panes.changes(|key, id, pane| {
+            encode(&EntryKey::Pane { key, id }, name);
+            change(name, pane.map(|pane| encoded(&pane, value)));
+        });
+        for (epoch, slices) in &mut *slices {
+            slices.changes(|key, start, slice| {
+                encode(&EntryKey::Slice { epoch: *epoch, key, start }, name);
+                change(name, slice.map(|slice| encoded(&slice, value)));
+            });
         }
-        self.dirty = dirty;
-        self.scratch = (key_bytes, value);
+        slices.retain(|&id, slices| !slices.is_empty() || self.schedule.epoch(id).is_some());
     }
 
     fn snapshot(&self, entry: &mut Change<'_>) {
-        let (mut key_bytes, mut value) = (Vec::new(), Vec::new());
+        let (mut name, mut value) = (Vec::new(), Vec::new());
         if !self.schedule.is_unset() {
-            encode(&EntryKey::Schedule, &mut key_bytes);
-            encode(&self.schedule, &mut value);
-            entry(&key_bytes, Some(&value));
+            encode(&EntryKey::Schedule, &mut name);
+            entry(&name, Some(encoded(&self.schedule, &mut value)));
         }
-        for (key, panes) in &self.windows {
-            for pane in panes {
-                encode(&EntryKey::Window { key, window: pane.window }, &mut key_bytes);
-                encode(
-                    &StoredPaneRef { cleanup: pane.cleanup, owned: pane.owned, acc: &pane.acc },
-                    &mut value,
-                );
-                entry(&key_bytes, Some(&value));
+        for (key, id, pane) in self.panes.entries() {
+            encode(&EntryKey::Pane { key, id }, &mut name);
+            entry(&name, Some(encoded(&pane, &mut value)));
+        }
+        for (epoch, slices) in &self.slices {
+            for (key, start, slice) in slices.entries() {
+                encode(&EntryKey::Slice { epoch: *epoch, key, start }, &mut name);
+                entry(&name, Some(encoded(&slice, &mut value)));
             }
         }
     }
@@ -287,27 +289,23 @@ where
         let Some((_, rest)) = key.split_first() else { return Err(StateError::Damaged("no key".to_owned())) };
         match postcard::from_bytes(rest).map_err(|e| StateError::Damaged(e.to_string()))? {
             EntryKey::Schedule => self.schedule = value.map(decode).transpose()?.unwrap_or_default(),
-            EntryKey::Window { key, window } => {
-                let key: Arc<str> = Arc::from(key);
-                self.remove(&key, window);
-                self.dirty.clear();
-                if let Some(bytes) = value {
-                    let StoredPane { cleanup, owned, acc } = decode(bytes)?;
-                    self.pending += owned;
-                    self.windows.entry(key).or_default().push(Pane {
-                        window,
-                        cleanup,
-                        owned,
-                        acc,
-                        dirty: false,
-                    });
-                }
+            EntryKey::Pane { key, id } => {
+                self.panes.load(key, id, value.map(decode::<StoredPane<Acc>>).transpose()?);
+            }
+            EntryKey::Slice { epoch, key, start } => {
+                let stored = value.map(decode::<StoredSlice<Acc>>).transpose()?;
+                self.slices.entry(epoch).or_default().load(key, start, stored);
             }
         }
         Ok(())
     }
 
     fn len(&self) -> usize {
-        self.windows.values().map(Vec::len).sum()
+        self.panes.len() + self.slices.values().map(Slices::len).sum::<usize>()
     }
+}
+
+fn encoded<'a>(value: &impl Serialize, out: &'a mut Vec<u8>) -> &'a [u8] {
+    encode(value, out);
+    out
 }

@@ -1,13 +1,19 @@
 use serde::{Deserialize, Serialize};
 
 use super::WindowSpec;
+use super::spec::Aligned;
 use crate::time::TimeWindow;
 
 /// Which specification is in force for which windows.
 ///
 /// A change takes effect at a *border*: the first window start of the new specification after the latest event time
-/// seen. Windows that start before the border follow the old specification and get all of their records; windows from
-/// the border on follow the new one. No record is without a window, and no window is ever filled by half.
+/// seen (for sessions and the global window: the instant after it).
+///
+/// - Tumbling and sliding windows that start before the border follow the old specification and get all of their
+///   records, windows that start at or after it follow the new one. No record is without a window, and no window is ever
+///   filled by half.
+/// - Sessions and the global window take the records of their side of the border. A session does not merge with one of
+///   the other side; a global window of before the change takes no more records and keeps what it has.
 ///
 /// ```
 /// use millrace_core::window::{Schedule, WindowSpec};
@@ -24,14 +30,17 @@ pub struct Schedule {
     epochs: Vec<Epoch>,
 }
 
+/// A specification and the windows it is in force for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Epoch {
-    spec: WindowSpec,
-    allowed_lateness: i64,
+pub(super) struct Epoch {
+    /// Names it in the state. Rises.
+    pub id: u32,
+    pub spec: WindowSpec,
+    pub allowed_lateness: i64,
     /// Windows that start at or after it.
-    from: Option<i64>,
+    pub from: Option<i64>,
     /// Windows that start before it.
-    until: Option<i64>,
+    pub until: Option<i64>,
 }
 
 /// A window of a record.
@@ -44,23 +53,66 @@ pub struct Assigned {
 }
 
 impl Epoch {
-    fn assign(&self, t: i64) -> Option<Assigned> {
-        let window = self.spec.window(t);
-        let inside =
-            self.from.is_none_or(|from| window.start >= from) && self.until.is_none_or(|u| window.start < u);
-        inside.then(|| Assigned { window, cleanup: window.last().saturating_add(self.allowed_lateness) })
+    /// Whether an instant is on this side of the borders.
+    pub fn contains(&self, t: i64) -> bool {
+        self.from.is_none_or(|from| t >= from) && self.until.is_none_or(|until| t < until)
+    }
+
+    pub fn assigned(&self, window: TimeWindow) -> Assigned {
+        Assigned { window, cleanup: window.last().saturating_add(self.allowed_lateness) }
+    }
+
+    /// The windows of a record at `t`, sessions not merged yet.
+    pub fn assign(self, t: i64) -> impl Iterator<Item = Assigned> {
+        let by_start = self.spec.aligned().is_some();
+        self.spec
+            .windows(t)
+            .filter(move |window| self.contains(if by_start { window.start } else { t }))
+            .map(move |window| self.assigned(window))
+    }
+
+    /// The session that a record at `t` begins, not merged yet; `None` if the windows are no sessions, or `t` is on
+    /// another side of the borders. A gap below 1 ms counts as 1 ms.
+    pub fn session(&self, t: i64, gap: impl FnOnce() -> i64) -> Option<TimeWindow> {
+        let gap = match self.spec {
+            WindowSpec::Session { gap } => gap,
+            WindowSpec::SessionDynamic => gap(),
+            _ => return None,
+        };
+        self.contains(t).then(|| TimeWindow { start: t, end: t.saturating_add(gap.max(1)) })
+    }
+
+    /// Starts of the first and the last aligned window that hold `t` and are on this side of the borders.
+    pub fn starts(&self, aligned: Aligned, t: i64) -> Option<(i128, i128)> {
+        let (mut first, mut last) = aligned.starts(t)?;
+        if let Some(from) = self.from {
+            // A border is a window start of the specification that begins there.
+            first = first.max(aligned.ceil(from.into()));
+        }
+        if let Some(until) = self.until {
+            last = last.min(aligned.ceil(until.into()) - i128::from(aligned.slide));
+        }
+        (first <= last).then_some((first, last))
+    }
+
+    fn is_over(&self, time: i64) -> bool {
+        self.until.is_some_and(|until| {
+            until.saturating_add(self.spec.span()).saturating_add(self.allowed_lateness) <= time
+                && self.spec.span() < i64::MAX
+        })
     }
 }
 
 impl Schedule {
-    /// One specification for all windows.
+    /// One specification for all windows. Durations in ms; a negative lateness is none.
     pub fn new(spec: WindowSpec, allowed_lateness: i64) -> Self {
-        Self { epochs: vec![Epoch { spec, allowed_lateness, from: None, until: None }] }
+        let allowed_lateness = allowed_lateness.max(0);
+        Self { epochs: vec![Epoch { id: 0, spec, allowed_lateness, from: None, until: None }] }
     }
 
-    /// The windows of a record at `t`: one, or two around a border.
+    /// The windows of a record at `t`, by specification and start. Sessions are not merged yet.
     pub fn assign(&self, t: i64) -> impl Iterator<Item = Assigned> + '_ {
-        self.epochs.iter().filter_map(move |epoch| epoch.assign(t))
+        self.epochs.iter().flat_map(move |epoch| epoch.assign(t))
     }
 
     /// Whether there is no specification yet.
@@ -68,9 +120,25 @@ impl Schedule {
         self.epochs.is_empty()
     }
 
-    /// Puts another specification in force. `max_seen` is the latest event time seen; without one there is no window
+    pub(super) fn epoch(&self, id: u32) -> Option<Epoch> {
+        self.epochs.iter().find(|epoch| epoch.id == id).copied()
+    }
+
+    pub(super) fn epochs(&self) -> &[Epoch] {
+        &self.epochs
+    }
+
+    /// Whether a record at `t` without a window falls between two, and is not too late.
+    pub(super) fn skips(&self, t: i64, watermark: i64) -> bool {
+        let known = self.epochs.first().is_some_and(|epoch| epoch.from.is_none_or(|from| t >= from));
+        let lateness = self.epochs.last().map_or(0, |epoch| epoch.allowed_lateness);
+        known && t.saturating_add(lateness) > watermark
+    }
+
+    /// Puts another specification in force. `max_seen` is the latest time seen; without one there is no window
     /// yet, and the change is immediate. Returns whether anything changed.
     pub fn change(&mut self, spec: WindowSpec, allowed_lateness: i64, max_seen: Option<i64>) -> bool {
+        let allowed_lateness = allowed_lateness.max(0);
         let same = |epoch: &Epoch| epoch.spec == spec && epoch.allowed_lateness == allowed_lateness;
         if self.epochs.last().is_some_and(same) {
             return false;
@@ -89,23 +157,24 @@ impl Schedule {
             }
         }
         if !self.epochs.last().is_some_and(same) {
-            let border = spec.window(max_seen).end;
+            let after = i128::from(max_seen) + 1;
+            let border = super::spec::clamp(spec.aligned().map_or(after, |aligned| aligned.ceil(after)));
+            let id = self.epochs.last().map_or(0, |last| last.id.wrapping_add(1));
             if let Some(last) = self.epochs.last_mut() {
                 last.until = Some(border);
             }
-            self.epochs.push(Epoch { spec, allowed_lateness, from: Some(border), until: None });
+            self.epochs.push(Epoch { id, spec, allowed_lateness, from: Some(border), until: None });
         }
         true
     }
 
-    /// Forgets specifications whose last window is forgotten at `watermark`. Returns whether anything changed.
-    pub fn retire(&mut self, watermark: i64) -> bool {
+    /// Forgets specifications whose last window is forgotten at `time`: the watermark, or the clock. Returns whether
+    /// anything changed.
+    pub fn retire(&mut self, time: i64) -> bool {
         let before = self.epochs.len();
-        self.epochs.retain(|epoch| {
-            epoch.until.is_none_or(|until| {
-                until.saturating_add(epoch.spec.size()).saturating_add(epoch.allowed_lateness) > watermark
-            })
-        });
+        if before > 1 {
+            self.epochs.retain(|epoch| !epoch.is_over(time));
+        }
         before != self.epochs.len()
     }
 }
@@ -147,5 +216,26 @@ mod tests {
         assert!(schedule.change(WindowSpec::tumbling(60), 5, None));
         assert_eq!(windows(&schedule, 1), [(0, 60)]);
         assert_eq!(schedule.assign(1).next().unwrap().cleanup, 64);
+    }
+
+    #[test]
+    fn every_type_can_follow_every_other() {
+        let mut schedule = Schedule::new(WindowSpec::sliding(20, 10), 0);
+        schedule.change(WindowSpec::session(5), 0, Some(33));
+        assert_eq!(windows(&schedule, 33), [(20, 40), (30, 50)]);
+        assert_eq!(
+            windows(&schedule, 34),
+            [(20, 40), (30, 50), (34, 39)],
+            "those that are open are completed"
+        );
+        schedule.change(WindowSpec::sliding(8, 4), 0, Some(50));
+        assert_eq!(windows(&schedule, 51), [(51, 56)]);
+        assert_eq!(windows(&schedule, 53), [(52, 60)], "the session has ended at the border");
+        schedule.change(WindowSpec::Global, 0, Some(60));
+        assert_eq!(windows(&schedule, 61), [(56, 64), (60, 68), (i64::MIN, i64::MAX)]);
+        schedule.change(WindowSpec::tumbling(10), 0, Some(70));
+        assert_eq!(windows(&schedule, 85), [(80, 90)]);
+        assert!(schedule.retire(i64::MAX));
+        assert_eq!(windows(&schedule, 79), [(i64::MIN, i64::MAX)], "a global window is never over");
     }
 }

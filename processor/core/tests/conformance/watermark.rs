@@ -1,14 +1,16 @@
-//! Subject `watermark`: the multiplexer and the bounded generator.
+//! Subject `watermark`: the valve, the multiplexer and the bounded generator.
 
 use std::collections::HashMap;
 
-use millrace_core::watermark::{Bounded, BoundedOutOfOrderness, Combined, Multiplexer, Progress};
+use millrace_core::watermark::{
+    Bounded, BoundedOutOfOrderness, Combined, Marker, Multiplexer, Progress, Valve,
+};
 use millrace_core::{EventTime, Watermark};
 use serde_json::{Value, json};
 
 use crate::case::{Case, Outcome, compare};
 
-pub fn run(case: &Case, _restore: bool) -> Result<Outcome, String> {
+pub fn run(case: &Case, restore: bool) -> Result<Outcome, String> {
     let op = case.spec["op"].as_str().unwrap_or_default();
     let names = |field: &str| -> Vec<String> {
         case.spec[field]
@@ -19,6 +21,7 @@ pub fn run(case: &Case, _restore: bool) -> Result<Outcome, String> {
             .collect()
     };
     let mut run = Run {
+        valve: None,
         multiplexer: Multiplexer::new(0),
         inputs: HashMap::new(),
         generators: Vec::new(),
@@ -26,6 +29,11 @@ pub fn run(case: &Case, _restore: bool) -> Result<Outcome, String> {
         out: Vec::new(),
     };
     match op {
+        "valve" => {
+            let names = names("inputs");
+            run.valve = Some(Valve::new(names.len()));
+            run.inputs = names.into_iter().enumerate().map(|(number, name)| (name, number)).collect();
+        }
         "multiplexer" => {
             for name in names("inputs") {
                 let number = run.multiplexer.register();
@@ -61,11 +69,18 @@ pub fn run(case: &Case, _restore: bool) -> Result<Outcome, String> {
                 compare("expect", &out, value.as_array().ok_or("expect is no list")?, case.order)?;
             }
             "current" => {
-                let wm = run.multiplexer.watermark().get();
-                let current = json!({"wm": wm, "idle": run.multiplexer.is_idle()});
+                let (wm, idle) = match &run.valve {
+                    Some(valve) => (valve.watermark(), valve.is_idle()),
+                    None => (run.multiplexer.watermark(), run.multiplexer.is_idle()),
+                };
+                let current = json!({"wm": wm.get(), "idle": idle});
                 compare("current", &[current], std::slice::from_ref(value), case.order)?;
             }
             _ => run.step(kind, value)?,
+        }
+        if restore && let Some(valve) = &mut run.valve {
+            let bytes = serde_json::to_vec(valve).map_err(|e| e.to_string())?;
+            *valve = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
         }
     }
     compare("at the end", &run.out, case.expect.as_deref().unwrap_or(&run.out), case.order)?;
@@ -73,6 +88,7 @@ pub fn run(case: &Case, _restore: bool) -> Result<Outcome, String> {
 }
 
 struct Run {
+    valve: Option<Valve>,
     multiplexer: Multiplexer,
     inputs: HashMap<String, usize>,
     generators: Vec<(usize, Bounded)>,
@@ -91,6 +107,17 @@ impl Run {
         let number = self.inputs.get(name).copied();
         let deferred = value.get("deferred").and_then(Value::as_bool).unwrap_or(false);
         let known = || number.ok_or_else(|| format!("no input {name:?}"));
+        if let Some(valve) = &mut self.valve {
+            let marker = match kind {
+                "wm_in" => Marker::Watermark(Watermark(value["ts"].as_i64().ok_or("no ts")?)),
+                "idle" => Marker::Idle,
+                "active" => Marker::Active,
+                other => return Err(format!("unknown step {other} of a valve")),
+            };
+            let changed = valve.marker(known()?, marker);
+            self.tell(changed);
+            return Ok(());
+        }
         match kind {
             "wm_in" => {
                 let ts = value["ts"].as_i64().ok_or("no ts")?;
@@ -132,7 +159,11 @@ impl Run {
     }
 
     fn combine(&mut self) {
-        let Combined { advanced, status } = self.multiplexer.combine();
+        let changed = self.multiplexer.combine();
+        self.tell(changed);
+    }
+
+    fn tell(&mut self, Combined { advanced, status }: Combined) {
         self.out.extend(advanced.map(|wm| json!({"wm": wm.0})));
         self.out.extend(status.map(|idle| json!({"status": if idle { "idle" } else { "active" }})));
     }

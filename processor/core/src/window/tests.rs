@@ -1,0 +1,286 @@
+//! What jobs with windows do, by example: the rest of the definition is in the conformance cases.
+
+use garde::Validate;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Aggregate, TimeDomain, Trigger, WindowSpec};
+use crate::params::NoParams;
+use crate::stream::{Job, job};
+use crate::testing::Harness;
+use crate::time::EventTime;
+
+type Event = (String, i64);
+
+struct Count;
+
+impl Aggregate<Event> for Count {
+    type Acc = u64;
+    type Out = u64;
+
+    fn create(&self) -> u64 {
+        0
+    }
+
+    fn add(&self, acc: &mut u64, _: &Event, _: EventTime) {
+        *acc += 1;
+    }
+
+    fn merge(&self, acc: &mut u64, other: &u64) {
+        *acc += other;
+    }
+
+    fn result(&self, acc: &u64) -> u64 {
+        *acc
+    }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(default)]
+struct Live {
+    #[garde(skip)]
+    slide: i64,
+    #[garde(skip)]
+    gap: i64,
+}
+
+/// Tumbling by 10, sliding by `slide`, or sessions.
+fn live() -> Box<dyn Job<Event>> {
+    job::<Event, Live>("live", "Counts.")
+        .source(|event: &Event| Some(event))
+        .key_by(|event| &event.0)
+        .window(|live| match (live.slide, live.gap) {
+            (0, 0) => WindowSpec::tumbling(10),
+            (0, gap) => WindowSpec::session(gap),
+            (slide, _) => WindowSpec::sliding(20, slide),
+        })
+        .aggregate(Count)
+        .map(|r, _, _| (r.window.start, r.window.end, r.value))
+        .to(|_| ("out", ""))
+}
+
+fn windows(test: &mut Harness<Event>) -> Vec<Value> {
+    test.emitted("out")
+}
+
+fn event() -> Event {
+    ("k".to_owned(), 1)
+}
+
+#[test]
+fn tumbling_windows_become_sliding_ones_and_then_sessions() {
+    let mut test = Harness::new(live);
+    test.record(&event(), 13);
+    test.params(1, &json!({"slide": 5})).unwrap();
+    test.restore();
+    test.record(&event(), 14); // before the border at 15: the open window only
+    test.record(&event(), 16); // [10, 20), and [15, 35)
+    test.record(&event(), 22); // [15, 35), [20, 40)
+    test.params(2, &json!({"gap": 4})).unwrap();
+    test.restore();
+    test.record(&event(), 23); // the sliding windows that are open, and a session
+    test.record(&event(), 26);
+    test.watermark(100);
+    assert_eq!(
+        windows(&mut test),
+        [json!([10, 20, 3]), json!([23, 30, 2]), json!([15, 35, 4]), json!([20, 40, 3])]
+    );
+    assert!(test.state_is_empty());
+    let stats = test.job().stats();
+    assert_eq!((stats.records, stats.done, stats.late), (6, 6, 0));
+}
+
+#[test]
+fn a_change_of_the_gap_does_not_touch_open_sessions() {
+    let mut test = Harness::new(live);
+    test.params(1, &json!({"gap": 10})).unwrap();
+    test.record(&event(), 100);
+    test.params(2, &json!({"gap": 3})).unwrap();
+    test.record(&event(), 95); // before the border at 101: still the old gap
+    test.record(&event(), 102); // a session of its own
+    test.record(&event(), 104);
+    test.watermark(200);
+    assert_eq!(windows(&mut test), [json!([102, 107, 2]), json!([95, 110, 2])]);
+}
+
+#[test]
+fn sliding_windows_of_two_kinds_overlap_around_the_border() {
+    let mut test = Harness::new(live);
+    test.params(1, &json!({"slide": 5})).unwrap();
+    test.record(&event(), 12);
+    test.params(2, &json!({"slide": 10})).unwrap();
+    test.record(&event(), 21);
+    test.restore();
+    test.watermark(1_000);
+    // Old windows start at -5, 0, 5, 10 and, before the border at 20, at 15; the new one at 20.
+    let expected: Vec<Value> = [(-5, 1), (0, 1), (5, 2), (10, 2), (15, 1), (20, 1)]
+        .iter()
+        .map(|(start, count)| json!([start, start + 20, count]))
+        .collect();
+    assert_eq!(windows(&mut test), expected);
+    assert!(test.state_is_empty());
+    test.watermark(2_000);
+    assert!(test.job().stats().balances(0));
+}
+
+fn job_with(spec: WindowSpec, time: TimeDomain, trigger: Trigger, purging: bool) -> Box<dyn Job<Event>> {
+    let windows = job::<Event, NoParams>("job", "Counts.")
+        .source(|event: &Event| Some(event))
+        .key_by(|event| &event.0)
+        .window(move |_| spec)
+        .time(time)
+        .trigger(trigger);
+    let windows = if purging { windows.purging() } else { windows };
+    windows.aggregate(Count).map(|r, _, _| (r.window.start, r.window.end, r.value)).to(|_| ("out", ""))
+}
+
+#[test]
+fn a_record_of_a_sliding_window_is_held_once() {
+    let mut test = Harness::new(|| {
+        job_with(WindowSpec::sliding(60_000, 1_000), TimeDomain::Event, Trigger::EventTime, false)
+    });
+    for at in 0..1_000 {
+        test.record(&event(), at * 60);
+    }
+    let mut entries = 0;
+    test.job().tables(&mut |table| entries += table.len());
+    assert_eq!((entries, test.job().pending()), (60, 1_000));
+    test.watermark(59_999);
+    assert_eq!(windows(&mut test).last(), Some(&json!([0, 60_000, 1_000])));
+    test.watermark(118_999);
+    assert_eq!(windows(&mut test).last(), Some(&json!([59_000, 119_000, 16])));
+    assert!(test.state_is_empty());
+}
+
+#[test]
+fn a_slide_that_does_not_divide_the_size_makes_two_slices() {
+    let mut test =
+        Harness::new(|| job_with(WindowSpec::sliding(12, 5), TimeDomain::Event, Trigger::EventTime, false));
+    for at in 0..5 {
+        test.record(&event(), at);
+    }
+    let mut entries = 0;
+    test.job().tables(&mut |table| entries += table.len());
+    assert_eq!(entries, 2, "[0, 2) and [2, 5)");
+    test.watermark(100);
+    assert_eq!(windows(&mut test), [json!([-10, 2, 2]), json!([-5, 7, 5]), json!([0, 12, 5])]);
+}
+
+#[test]
+fn a_late_record_joins_two_sessions_that_have_not_been_forgotten() {
+    let mut test = Harness::new(|| {
+        job::<Event, NoParams>("job", "Counts.")
+            .source(|event: &Event| Some(event))
+            .key_by(|event| &event.0)
+            .window(|_| WindowSpec::session(10))
+            .allowed_lateness(|_| 100)
+            .aggregate(Count)
+            .map(|r, _, _| (r.window.start, r.window.end, r.value))
+            .to(|_| ("out", ""))
+    });
+    test.record(&event(), 0);
+    test.record(&event(), 15);
+    test.watermark(50);
+    assert_eq!(windows(&mut test), [json!([0, 10, 1]), json!([15, 25, 1])]);
+    test.restore();
+    test.record(&event(), 8);
+    assert_eq!(windows(&mut test), [json!([0, 25, 3])]);
+    test.watermark(124);
+    assert!(test.state_is_empty());
+    assert_eq!(test.job().stats().done, 3);
+}
+
+#[test]
+fn a_purged_session_still_merges() {
+    let spec = WindowSpec::session(10);
+    let mut test = Harness::new(move || job_with(spec, TimeDomain::Event, Trigger::Count { n: 2 }, true));
+    test.record(&event(), 0);
+    test.record(&event(), 5);
+    assert_eq!(windows(&mut test), [json!([0, 15, 2])]);
+    test.restore();
+    test.record(&event(), 12);
+    test.record(&event(), 13);
+    assert_eq!(windows(&mut test), [json!([0, 23, 2])]);
+    test.watermark(22);
+    assert!(test.state_is_empty());
+}
+
+#[test]
+fn windows_of_the_clock_are_over_when_it_says_so() {
+    let mut test = Harness::new(|| {
+        job_with(WindowSpec::tumbling(10), TimeDomain::Processing, Trigger::ProcessingTime, false)
+    });
+    test.processing_time(9);
+    test.record(&event(), -1_000);
+    test.watermark(i64::MAX);
+    assert_eq!(windows(&mut test), [] as [Value; 0]);
+    test.processing_time(10);
+    assert_eq!(windows(&mut test), [json!([0, 10, 1])]);
+    assert!(test.state_is_empty());
+}
+
+#[test]
+fn early_results_by_the_wall_clock_go_on_when_event_time_is_behind_it() {
+    let trigger = Trigger::ContinuousProcessingTime { interval: 5 };
+    let mut test =
+        Harness::new(move || job_with(WindowSpec::tumbling(10), TimeDomain::Event, trigger, false));
+    test.processing_time(1_000);
+    for now in [1_005, 1_010] {
+        test.record(&event(), 3);
+        test.restore();
+        test.processing_time(now);
+    }
+    assert_eq!(windows(&mut test), [json!([0, 10, 1]), json!([0, 10, 2])]);
+}
+
+#[test]
+fn the_end_of_a_stream_ends_global_windows_at_once() {
+    let trigger = Trigger::ContinuousEventTime { interval: 1 };
+    let mut test = Harness::new(move || job_with(WindowSpec::Global, TimeDomain::Event, trigger, true));
+    test.record(&event(), 0);
+    test.watermark(i64::MAX);
+    assert_eq!(windows(&mut test), [json!([i64::MIN, i64::MAX, 1])]);
+}
+
+/// Run with `cargo test --release -p millrace-core --lib -- --ignored --nocapture throughput`.
+#[test]
+#[ignore = "measures"]
+fn throughput() {
+    let keys: Vec<String> = (0..10_000).map(|n| format!("sensor-{n:05}")).collect();
+    for (what, spec) in [
+        ("tumbling 60 s", WindowSpec::tumbling(60_000)),
+        ("sliding 60 s by 1 s", WindowSpec::sliding(60_000, 1_000)),
+        ("sliding 60 s by 10 s", WindowSpec::sliding(60_000, 10_000)),
+        ("session 1 s", WindowSpec::session(1_000)),
+    ] {
+        let mut test = Harness::new(move || job_with(spec, TimeDomain::Event, Trigger::EventTime, false));
+        let mut events: Vec<Event> = keys.iter().map(|key| (key.clone(), 1)).collect();
+        events.reverse();
+        // 100,000 records per second of event time: each key ten times, with disorder.
+        let (mut records, mut results) = (0_u64, 0_usize);
+        // Time on the processor, ns: others may be running.
+        let on_cpu = || {
+            let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+            stat.split(' ').next().unwrap().parse::<u64>().unwrap()
+        };
+        let mut spent = 0;
+        for tenth in 0..700_i64 {
+            let begin = on_cpu();
+            for (number, event) in events.iter().enumerate() {
+                let jitter = (number as i64).wrapping_mul(7_919) % 2_000;
+                test.record(event, tenth * 100 + jitter);
+            }
+            test.watermark(tenth * 100 - 1);
+            spent += on_cpu() - begin;
+            records += events.len() as u64;
+            results += test.rest().len();
+            // A commit a second.
+            if tenth % 10 == 0 {
+                test.job().tables(&mut |table| table.changes(&mut |_, _| {}));
+            }
+        }
+        let rate = records as f64 / spent as f64 * 1e3;
+        println!("{what}: {rate:.2} M records/s, {results} results");
+    }
+}
