@@ -281,3 +281,79 @@ impl<E, P, I, Op> Stream<E, P, I, Op> {
         self.then(SideOutput { predicate, route })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::params::NoParams;
+    use crate::stream::{Job, job};
+    use crate::testing::Harness;
+    use crate::window::{Aggregate, WindowSpec};
+    use crate::{EventTime, invariant::Stats};
+
+    struct Count;
+
+    impl Aggregate<i64> for Count {
+        type Acc = u64;
+        type Out = u64;
+
+        fn create(&self) -> u64 {
+            0
+        }
+
+        fn add(&self, acc: &mut u64, _: &i64, _: EventTime) {
+            *acc += 1;
+        }
+
+        fn merge(&self, acc: &mut u64, other: &u64) {
+            *acc += other;
+        }
+
+        fn result(&self, acc: &u64) -> u64 {
+            *acc
+        }
+    }
+
+    /// n copies of n; odd ones counted in windows, others handed on, zeros filtered.
+    fn copies() -> Box<dyn Job<i64>> {
+        let negative = job::<i64, NoParams>("copies", "").source(|n: &i64| Some(n)).filter(|n, _| *n < 0);
+        job::<i64, NoParams>("copies", "")
+            .source(|n: &i64| Some(n))
+            .flat_map(|n, _, _| std::iter::repeat_n(*n, usize::try_from(*n).unwrap_or(0)))
+            .split(
+                |n, _| n % 2 == 1,
+                |odd| {
+                    odd.key_by(|_| "odd")
+                        .window(|_| WindowSpec::tumbling(10))
+                        .aggregate(Count)
+                        .map(|window, _, _| window.value as i64 * 1_000)
+                },
+                |even| even.filter(|n, _| *n != 4),
+            )
+            .union(negative)
+            .side_output(|n, _| *n == -1, |_| ("minus-one", ""))
+            .to(|_| ("out", ""))
+    }
+
+    #[test]
+    fn every_part_of_a_record_ends_somewhere() {
+        let mut test = Harness::new(copies);
+        for n in [0, 2, 3, 4, -1, -2, 1] {
+            test.record(&n, 5);
+        }
+        assert_eq!(
+            (test.emitted("out"), test.emitted("minus-one")),
+            (vec![2.into(), 2.into(), (-2).into()], vec![(-1).into()])
+        );
+        let (stats, pending) = (test.job().stats(), test.job().pending());
+        // Seven for each of two branches, and six more copies.
+        let expected = Stats { records: 20, filtered: 12, late: 0, done: 4, emitted: 4, violations: 0 };
+        assert_eq!((stats, pending), (expected, 4));
+        test.restore();
+        test.watermark(9);
+        assert_eq!(test.emitted("out"), [4_000]);
+        test.record(&3, 5);
+        let stats = test.job().stats();
+        assert_eq!((stats.late, test.job().pending(), stats.balances(0)), (3, 0, true));
+        assert!(test.state_is_empty());
+    }
+}

@@ -19,7 +19,9 @@ struct Event {
 
 type Row = (String, u64);
 
-fn side(left: bool) -> Keyed<Event, NoParams, Row, impl Operator<NoParams, Event, Out = Row>, impl Fn(&Row) -> &str> {
+fn side(
+    left: bool,
+) -> Keyed<Event, NoParams, Row, impl Operator<NoParams, Event, Out = Row>, impl Fn(&Row) -> &str> {
     job::<Event, NoParams>("join", "Joins.")
         .source(|event: &Event| Some(event))
         .filter(move |event, _| event.left == left)
@@ -141,8 +143,12 @@ fn interval_model(lower: i64, upper: i64, join: JoinType, steps: Vec<Step>) -> R
                     }
                     // Which partner gives a semi join its time is a matter of order: the earliest one does.
                     if join == JoinType::Semi && left && matched {
-                        let partners = seen.iter().filter(|o| !o.dropped && !o.event.left && o.event.key == event.key);
-                        let first = partners.map(|o| o.event.at).filter(|t| (lower..=upper).contains(&(t - at))).min();
+                        let partners =
+                            seen.iter().filter(|o| !o.dropped && !o.event.left && o.event.key == event.key);
+                        let first = partners
+                            .map(|o| o.event.at)
+                            .filter(|t| (lower..=upper).contains(&(t - at)))
+                            .min();
                         expected = vec![json!([at.max(first.unwrap()), event.id, null])];
                     }
                     seen.push(Seen { event, dropped: false, matched });
@@ -182,9 +188,7 @@ fn window_model(
 ) -> Result<(), TestCaseError> {
     let windows = JoinWindows::sliding(size, slide).unwrap().offset(offset).unwrap();
     let mut run = Run::new(move || window_job(windows, join));
-    let starts = |at: i64| {
-        (at - size + 1..=at).filter(move |start| (start - offset).rem_euclid(slide) == 0)
-    };
+    let starts = |at: i64| (at - size + 1..=at).filter(move |start| (start - offset).rem_euclid(slide) == 0);
     let mut seen: Vec<Seen> = Vec::new();
     for step in steps {
         let mut expected = Vec::new();
@@ -212,7 +216,9 @@ fn window_model(
                             let mut rows: Vec<&Event> = seen
                                 .iter()
                                 .map(|s| &s.event)
-                                .filter(|e| e.left == left && e.key == key && starts(e.at).any(|s| s == start))
+                                .filter(|e| {
+                                    e.left == left && e.key == key && starts(e.at).any(|s| s == start)
+                                })
                                 .collect();
                             rows.sort_by_key(|e| (e.at, e.id));
                             rows.iter().map(|e| e.id).collect::<Vec<_>>()
@@ -276,18 +282,25 @@ proptest! {
 fn results_come_in_the_order_of_time_and_key() {
     let interval = Interval::new(-5, 5).unwrap();
     let mut test = Harness::new(move || interval_job(interval, JoinType::Full));
-    for (id, (left, key, at)) in [(true, "b", 3), (false, "a", 3), (true, "a", 20), (true, "b", 1)].into_iter().enumerate() {
+    for (id, (left, key, at)) in
+        [(true, "b", 3), (false, "a", 3), (true, "a", 20), (true, "b", 1)].into_iter().enumerate()
+    {
         test.record(&Event { left, key: key.to_owned(), id: id as u64, at }, at);
     }
     test.watermark(30);
-    assert_eq!(test.emitted("out"), [json!([1, 3, null]), json!([3, null, 1]), json!([3, 0, null]), json!([20, 2, null])]);
+    assert_eq!(
+        test.emitted("out"),
+        [json!([1, 3, null]), json!([3, null, 1]), json!([3, 0, null]), json!([20, 2, null])]
+    );
 }
 
 #[test]
 fn times_at_the_ends_of_the_range_are_right() {
     let interval = Interval::new(i64::MIN, i64::MAX).unwrap();
     let mut test = Harness::new(move || interval_job(interval, JoinType::Full));
-    for (id, (left, at)) in [(true, i64::MIN), (false, i64::MAX), (false, i64::MIN), (true, 0)].into_iter().enumerate() {
+    for (id, (left, at)) in
+        [(true, i64::MIN), (false, i64::MAX), (false, i64::MIN), (true, 0)].into_iter().enumerate()
+    {
         test.record(&Event { left, key: "k".to_owned(), id: id as u64, at }, at);
     }
     // MAX is more than MAX later than MIN.

@@ -20,7 +20,8 @@ pub struct Version<'a, T> {
 }
 
 /// Which versions are kept: of each key the newest ones, and those among them that were valid after the watermark less
-/// some time. A record from before them finds nothing.
+/// some time. A record from before them finds nothing. That a key has been deleted is forgotten likewise: a version from
+/// before the deletion that comes after that counts as new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     versions: usize,
@@ -149,5 +150,111 @@ where
 
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {
         visit(&mut self.versions);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::params::NoParams;
+    use crate::stream::{Job, job};
+    use crate::testing::Harness;
+
+    enum Event {
+        Trade(String),
+        Rate(String, i64, Option<u32>),
+    }
+
+    fn trades(versions: usize, behind: i64) -> Box<dyn Job<Event>> {
+        job::<Event, NoParams>("trades", "Trades with the rate of their time.")
+            .source(|event: &Event| Some(event))
+            .filter_map(|event, _, _| match event {
+                Event::Trade(key) => Some(key.clone()),
+                Event::Rate(..) => None,
+            })
+            .key_by(|key: &String| key)
+            .temporal_join(Retention::new(versions, behind).unwrap(), |event: &Event| match event {
+                Event::Rate(key, from, rate) => {
+                    Some(Version { key, from: EventTime(*from), value: rate.as_ref() })
+                }
+                Event::Trade(_) => None,
+            })
+            .map(|trade, _, _| trade.reference)
+            .to(|_| ("out", ""))
+    }
+
+    fn rate(test: &mut Harness<Event>, at: i64) -> Vec<Value> {
+        test.record(&Event::Trade("k".to_owned()), at);
+        test.emitted("out")
+    }
+
+    #[test]
+    fn a_record_finds_the_version_of_its_time() {
+        let mut test = Harness::new(|| trades(3, 100));
+        for (from, rate) in [(30, Some(3)), (10, Some(1)), (20, Some(2))] {
+            test.reference(&Event::Rate("k".to_owned(), from, rate));
+        }
+        assert_eq!(
+            [9, 10, 29, 1_000].map(|at| rate(&mut test, at)),
+            [[json!(null)], [json!(1)], [json!(2)], [json!(3)]]
+        );
+        test.reference(&Event::Rate("k".to_owned(), 40, Some(4)));
+        assert_eq!(rate(&mut test, 10), [json!(null)], "the oldest of four is gone");
+        test.watermark(129);
+        assert_eq!(rate(&mut test, 20), [json!(2)]);
+        test.watermark(130);
+        assert_eq!(rate(&mut test, 20), [json!(null)], "version 30 covers all that is kept");
+        test.reference(&Event::Rate("k".to_owned(), 50, None));
+        assert_eq!([rate(&mut test, 49), rate(&mut test, 50)], [[json!(4)], [json!(null)]]);
+        test.watermark(150);
+        assert!(test.state_is_empty(), "a key without data leaves nothing behind");
+        assert!(Retention::new(0, 1).is_err() && Retention::new(1, -1).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn what_is_retired_would_not_have_been_found(
+            behind in 0..30_i64, steps in prop::collection::vec((0..5_u8, 0..2_u8, 0..100_i64), 1..80)
+        ) {
+            let mut test = Harness::new(move || trades(1_000, behind));
+            let (mut model, mut watermark) = (BTreeMap::<(String, i64), Option<u32>>::new(), i64::MIN);
+            for (number, (what, key, time)) in steps.into_iter().enumerate() {
+                let key = format!("k{key}");
+                match what {
+                    0 | 1 if time >= watermark.saturating_sub(behind) => {
+                        let value = (time % 3 > 0).then_some(number as u32);
+                        test.reference(&Event::Rate(key.clone(), time, value));
+                        model.insert((key, time), value);
+                    }
+                    2 => {
+                        test.record(&Event::Trade(key.clone()), time);
+                        let found = test.emitted("out");
+                        let valid = model.range((key.clone(), i64::MIN)..=(key, time)).next_back();
+                        if time >= watermark.saturating_sub(behind) {
+                            prop_assert_eq!(found, [json!(valid.and_then(|(_, value)| *value))]);
+                        }
+                    }
+                    3 => {
+                        watermark = watermark.max(time);
+                        test.watermark(watermark);
+                    }
+                    4 => {
+                        test.restore();
+                    }
+                    _ => {}
+                }
+            }
+            test.watermark(1_000);
+            let keys: std::collections::BTreeMap<_, _> = model.iter().map(|((key, _), value)| (key, value)).collect();
+            let mut held = 0;
+            test.job().tables(&mut |table| held += table.len());
+            prop_assert_eq!(held, keys.values().filter(|value| value.is_some()).count());
+        }
     }
 }

@@ -64,6 +64,8 @@
 mod context;
 mod function;
 mod operator;
+#[cfg(test)]
+mod tests;
 
 pub use context::{Current, ProcessContext};
 pub use function::{MapWithState, ProcessFunction, Timer};

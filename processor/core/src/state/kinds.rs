@@ -85,7 +85,8 @@ impl<V, S: Store<Timed<V>>> ValueState<V, S> {
             *slot = value.map(|value| {
                 let mut timed = expiry.timed(value, moment);
                 if let Some(accessed) = accessed {
-                    timed.accessed = if access == Access::Write { timed.accessed.max(accessed) } else { accessed };
+                    timed.accessed =
+                        if access == Access::Write { timed.accessed.max(accessed) } else { accessed };
                 }
                 timed
             });

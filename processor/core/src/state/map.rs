@@ -48,7 +48,11 @@ impl<K: MapKey, V> MapState<K, V> {
 
     /// Sets the value of an entry.
     pub fn set(&mut self, key: &str, at: K, value: V, moment: Moment) {
-        let timed = self.expiry.timed(value, moment);
+        let mut timed = self.expiry.timed(value, moment);
+        if let Some(before) = self.entries.get(key, &at).filter(|before| self.expiry.is_live(before, moment))
+        {
+            timed.accessed = timed.accessed.max(before.accessed);
+        }
         let accessed = timed.accessed;
         self.entries.set(key, at.clone(), timed);
         if let Some(shared) = self.entries.shared(key) {
@@ -88,7 +92,8 @@ impl<K: MapKey, V> MapState<K, V> {
     {
         let Self { entries, expiry } = self;
         if expiry.refreshes_on_read() {
-            entries.update(key, range, |_, timed| expiry.is_live(timed, moment) && expiry.read(timed, moment));
+            entries
+                .update(key, range, |_, timed| expiry.is_live(timed, moment) && expiry.read(timed, moment));
         }
     }
 }

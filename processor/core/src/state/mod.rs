@@ -31,9 +31,11 @@
 //! refuses what a newer one wrote. A change of the layout around the values is a new [`VERSION`], which goes on
 //! reading the older ones. A table that a job no longer has is skipped on loading and counted.
 
-mod kinds;
 mod keyed;
+mod kinds;
 mod map;
+#[cfg(test)]
+mod model;
 mod sorted;
 mod ttl;
 

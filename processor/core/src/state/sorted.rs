@@ -237,7 +237,10 @@ mod tests {
             state.set("k", at, u32::from(at) * 10);
         }
         assert_eq!(state.range("k", 2..).map(|(_, v)| *v).collect::<Vec<_>>(), [30, 50]);
-        assert_eq!((state.first("k"), state.last("k"), state.get("k", &3)), (Some((&1, &10)), Some((&5, &50)), Some(&30)));
+        assert_eq!(
+            (state.first("k"), state.last("k"), state.get("k", &3)),
+            (Some((&1, &10)), Some((&5, &50)), Some(&30))
+        );
         assert_eq!(state.range("other", ..).count(), 0);
     }
 }

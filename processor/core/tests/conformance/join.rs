@@ -57,9 +57,7 @@ fn build(spec: Spec) -> Box<dyn Job<Event>> {
     let one = move |row: &Option<Row>| row.as_ref().map(read);
     let all = move |rows: &[Row]| rows.iter().map(read).collect::<Vec<_>>();
     let (left, right) = (side(true), side(false));
-    let joined = move |r: &millrace_core::join::Joined<Row, Row>, at: EventTime| {
-        json!({"key": &*r.key, "left": one(&r.left), "right": one(&r.right), "ts": at.0})
-    };
+    let joined = move |r: &millrace_core::join::Joined<Row, Row>, at: EventTime| json!({"key": &*r.key, "left": one(&r.left), "right": one(&r.right), "ts": at.0});
     match spec {
         Spec::Interval(interval, join) => {
             left.interval_join(right, interval, join).map(move |r, at, _| joined(r, at)).to(|_| ("out", ""))

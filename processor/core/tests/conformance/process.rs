@@ -98,8 +98,7 @@ fn build(spec: &Value) -> Option<Box<dyn Job<Event>>> {
     let number = |field: &str| spec[field].as_i64().unwrap_or_default();
     Some(match spec["fn"].as_str()? {
         "timer" => {
-            let domain =
-                if spec["time"] == "event" { TimeDomain::Event } else { TimeDomain::Processing };
+            let domain = if spec["time"] == "event" { TimeDomain::Event } else { TimeDomain::Processing };
             keyed.process(Delayed { domain, delay: number("delay") }).to(|_| ("out", ""))
         }
         "ttl_value" => {
@@ -114,7 +113,8 @@ fn build(spec: &Value) -> Option<Box<dyn Job<Event>>> {
         }
         "consecutive" => {
             let (n, slide) = (number("n") as usize, spec["after"] == "slide");
-            let (field, wanted) = (spec["where"]["left"]["field"].clone(), spec["where"]["right"]["const"].clone());
+            let (field, wanted) =
+                (spec["where"]["left"]["field"].clone(), spec["where"]["right"]["const"].clone());
             if spec["where"]["op"] != "eq" {
                 return None;
             }
