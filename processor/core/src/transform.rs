@@ -255,6 +255,7 @@ impl<E, P, I, Op> Stream<E, P, I, Op> {
     ///     .split(|n, _| *n > 100, |large| large.map(|n, _, _| n / 2), |small| small.filter(|n, _| n % 2 == 0))
     ///     .to(|_| ("sizes", ""));
     /// ```
+    #[allow(clippy::type_complexity)]
     pub fn split<O, F, A, B>(
         self,
         predicate: F,

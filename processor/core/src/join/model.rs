@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{CoGroup, Interval, JoinType, JoinWindows, Joined};
 use crate::params::NoParams;
+use crate::state::Table;
 use crate::stream::{Job, Keyed, Operator, job};
 use crate::testing::Harness;
 use crate::time::EventTime;
@@ -309,4 +310,23 @@ fn times_at_the_ends_of_the_range_are_right() {
     assert_eq!((test.emitted("out"), test.state_is_empty()), (vec![], true));
     assert!(Interval::with_bounds(0, 1, false, false).is_err());
     assert!(JoinWindows::tumbling(0).is_err() && JoinWindows::tumbling(3).unwrap().offset(-3).is_err());
+    let windows = JoinWindows::tumbling(1).unwrap();
+    let mut test = Harness::new(move || window_job(windows, Some(JoinType::Full)));
+    for at in [i64::MIN + 1, i64::MAX] {
+        test.record(&Event { left: true, key: "k".to_owned(), id: 0, at }, at);
+    }
+    test.watermark(i64::MAX);
+    assert_eq!((test.emitted("out").len(), test.state_is_empty()), (2, true));
+}
+
+#[test]
+fn old_bytes_still_load() {
+    // Written by version 1. These lines never change: a new version adds lines.
+    let mut buffer = super::buffer::Buffer::<Row>::default();
+    buffer.records.load(&[1, 1, b'k', 40, 3], Some(&[1, 1, b'k', 7, 1, 0])).unwrap();
+    buffer.start();
+    assert_eq!(
+        (buffer.pending(), buffer.first("k"), buffer.values("k", ..)),
+        (1, Some(20), vec![&("k".to_owned(), 7)])
+    );
 }

@@ -229,22 +229,24 @@ impl<A, B, KL, KR, L: Held, R: Held, F> WindowJoin<A, B, KL, KR, L, R, F> {
         let Some(due) = self.windows.fires_up_to(self.watermark) else { return };
         while let Some((start, key)) = self.next.pop(due) {
             let window = TimeWindow { start, end: start.saturating_add(self.windows.size) };
+            let end = start.checked_add(self.windows.size);
             let range: (Bound<Place>, Bound<Place>) =
-                (Bound::Included((start, 0)), Bound::Excluded((window.end, 0)));
+                (Bound::Included((start, 0)), end.map_or(Bound::Unbounded, |end| Bound::Excluded((end, 0))));
             let (left, right) = (self.left.values(&key, range), self.right.values(&key, range));
             ctx.derive(|ctx| {
                 self.function.apply(&key, window, &left, &right, &mut |result| {
                     out(result, EventTime(window.last()), ctx);
                 });
             });
-            let next = start.saturating_add(self.windows.slide);
-            while let Some((_, _, owned)) = self.left.drop_first(&key, next.saturating_sub(1)) {
+            let next = start.checked_add(self.windows.slide);
+            let until = next.map_or(i64::MAX, |next| next.saturating_sub(1));
+            while let Some((_, _, owned)) = self.left.drop_first(&key, until) {
                 ctx.done(owned);
             }
-            while let Some((_, _, owned)) = self.right.drop_first(&key, next.saturating_sub(1)) {
+            while let Some((_, _, owned)) = self.right.drop_first(&key, until) {
                 ctx.done(owned);
             }
-            if let Some(first) = self.first(&key) {
+            if let (Some(first), Some(next)) = (self.first(&key), next) {
                 let next = instant(self.windows.starts(first).0).max(next);
                 self.next.no_later_than(&key, next, || key.clone());
             }

@@ -91,6 +91,27 @@ impl ProcessFunction<NoParams, Event> for Remembered {
     }
 }
 
+/// A comparison of a field with a constant; `None` for any other predicate.
+fn satisfies(condition: &Value, value: &Value) -> Option<bool> {
+    let (left, right) = (&value[condition["left"]["field"].as_str()?], condition["right"].get("const")?);
+    let order = match (left, right) {
+        (Value::Number(l), Value::Number(r)) => l.as_f64()?.partial_cmp(&r.as_f64()?),
+        (Value::String(l), Value::String(r)) => Some(l.cmp(r)),
+        (Value::Bool(l), Value::Bool(r)) => Some(l.cmp(r)),
+        _ => None,
+    };
+    let holds: fn(std::cmp::Ordering) -> bool = match condition["op"].as_str()? {
+        "eq" => std::cmp::Ordering::is_eq,
+        "ne" => std::cmp::Ordering::is_ne,
+        "lt" => std::cmp::Ordering::is_lt,
+        "le" => std::cmp::Ordering::is_le,
+        "gt" => std::cmp::Ordering::is_gt,
+        "ge" => std::cmp::Ordering::is_ge,
+        _ => return None,
+    };
+    Some(order.is_some_and(holds))
+}
+
 fn build(spec: &Value) -> Option<Box<dyn Job<Event>>> {
     let keyed = job::<Event, NoParams>("case", "A conformance case.")
         .source(|event: &Event| Some(event))
@@ -113,14 +134,11 @@ fn build(spec: &Value) -> Option<Box<dyn Job<Event>>> {
         }
         "consecutive" => {
             let (n, slide) = (number("n") as usize, spec["after"] == "slide");
-            let (field, wanted) =
-                (spec["where"]["left"]["field"].clone(), spec["where"]["right"]["const"].clone());
-            if spec["where"]["op"] != "eq" {
-                return None;
-            }
+            let condition = spec["where"].clone();
+            satisfies(&condition, &Value::Null)?;
             keyed
                 .map_with_state(move |event: &Event, run: &mut Current<Vec<String>>, _, _| {
-                    if event.value[field.as_str()?] != wanted {
+                    if !satisfies(&condition, &event.value)? {
                         run.clear();
                         return None;
                     }
