@@ -1,4 +1,5 @@
 use std::ops::RangeBounds;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,11 @@ impl<T: Serialize + DeserializeOwned> Buffer<T> {
         self.records.set(key, (at, self.next), Record { value, owned, matched });
         self.next += 1;
         self.pending += owned;
+    }
+
+    /// The key, shared with the records if there are some.
+    pub fn key(&self, key: &str) -> Arc<str> {
+        self.records.shared(key).map_or_else(|| Arc::from(key), Arc::clone)
     }
 
     /// Time of the first record of a key.

@@ -143,7 +143,8 @@ impl<L: Held, R: Held> Buffers<L, R> {
             });
         }
         self.left.push(key, at.0, left.clone(), matched, ctx.keep());
-        self.deadlines.no_later_than(key, self.interval.dropped_at(Side::Left, at.0), || key.into());
+        let deadline = self.interval.dropped_at(Side::Left, at.0);
+        self.deadlines.no_later_than(key, deadline, || self.left.key(key));
     }
 
     fn right<P>(
@@ -179,7 +180,8 @@ impl<L: Held, R: Held> Buffers<L, R> {
             });
         }
         self.right.push(key, at.0, right.clone(), matched, ctx.keep());
-        self.deadlines.no_later_than(key, self.interval.dropped_at(Side::Right, at.0), || key.into());
+        let deadline = self.interval.dropped_at(Side::Right, at.0);
+        self.deadlines.no_later_than(key, deadline, || self.right.key(key));
     }
 
     /// The next deadline of a key.

@@ -9,6 +9,7 @@ use crate::state::Table;
 use crate::stream::{Job, Keyed, Operator, job};
 use crate::testing::Harness;
 use crate::time::EventTime;
+use crate::window::{Aggregate, WindowSpec};
 
 #[derive(Debug, Clone, PartialEq)]
 struct Event {
@@ -329,4 +330,48 @@ fn old_bytes_still_load() {
         (buffer.pending(), buffer.first("k"), buffer.values("k", ..)),
         (1, Some(20), vec![&("k".to_owned(), 7)])
     );
+}
+
+#[test]
+fn what_comes_out_of_windows_is_joined_before_the_watermark_that_fired_them() {
+    struct Count;
+    impl Aggregate<Row> for Count {
+        type Acc = u64;
+        type Out = u64;
+
+        fn create(&self) -> u64 {
+            0
+        }
+
+        fn add(&self, acc: &mut u64, _: &Row, _: EventTime) {
+            *acc += 1;
+        }
+
+        fn merge(&self, acc: &mut u64, other: &u64) {
+            *acc += other;
+        }
+
+        fn result(&self, acc: &u64) -> u64 {
+            *acc
+        }
+    }
+    let mut test = Harness::new(|| {
+        side(true)
+            .window(|_| WindowSpec::tumbling(10))
+            .aggregate(Count)
+            .map(|r, _, _| (r.key.to_string(), r.value))
+            .key_by(|row: &Row| row.0.as_str())
+            .interval_join(side(false), Interval::new(-10, 10).unwrap(), JoinType::Full)
+            .map(|j, at, _| pair(j, at))
+            .to(|_| ("out", ""))
+    });
+    for (id, (left, at)) in
+        [(true, 1), (true, 2), (false, 5), (true, 15), (false, 40)].into_iter().enumerate()
+    {
+        test.record(&Event { left, key: "k".to_owned(), id: id as u64, at }, at);
+    }
+    test.watermark(35);
+    assert_eq!(test.emitted("out"), [json!([9, 2, 2]), json!([19, 1, null])]);
+    let (stats, pending) = (test.job().stats(), test.job().pending());
+    assert_eq!((stats.balances(pending), stats.late, pending), (true, 0, 1));
 }

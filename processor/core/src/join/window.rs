@@ -200,7 +200,7 @@ fn take<P, T: Held>(
 ) {
     if let Some(start) = windows.first_open(at.0, watermark) {
         buffer.push(key, at.0, value.clone(), false, ctx.keep());
-        next.no_later_than(key, start, || key.into());
+        next.no_later_than(key, start, || buffer.key(key));
         return;
     }
     let (first, last) = windows.starts(at.0);
