@@ -19,6 +19,10 @@
 //! | [`window`] | windows, their live change, the window operator |
 //! | [`state`] | tables of keyed state, their changes and their encoding |
 //! | [`params`] | typed live parameters with limits and a JSON Schema |
+//! | [`process`] | functions with state and timers of a key |
+//! | [`timer`] | event-time and processing-time timers |
+//! | [`transform`] | one record to several, one stream to several, several to one |
+//! | [`join`] | interval, window and temporal joins |
 //! | [`effect`] | what a step asks for |
 //! | [`invariant`] | what must always hold, checked in tests and in production |
 //! | [`testing`] | a harness: events in, results out |
@@ -27,12 +31,16 @@
 
 pub mod effect;
 pub mod invariant;
+pub mod join;
 pub mod params;
+pub mod process;
 pub mod state;
 pub mod stream;
 pub mod task;
 pub mod testing;
 pub mod time;
+pub mod timer;
+pub mod transform;
 pub mod watermark;
 pub mod window;
 

@@ -1,0 +1,175 @@
+//! Keyed state: typed values in memory, serialised only when they have changed, and only at a commit.
+//!
+//! A [`Table`] is named by its job and its place in the job: that is its namespace. Its entries travel to the changelog
+//! and into snapshots as bytes: a key that the table chooses, and a value that starts with [`VERSION`].
+//!
+//! | state | per key | Flink |
+//! |---|---|---|
+//! | [`KeyedState`] | one value, as it is | |
+//! | [`SortedState`] | values in the order of a second key, as they are | |
+//! | [`ValueState`] | one value | `ValueState` |
+//! | [`ListState`] | values in the order in which they came | `ListState` |
+//! | [`MapState`] | values by a second key, in its order | `MapState` |
+//! | [`ReducingState`] | one value, folded by a function of two values | `ReducingState` |
+//! | [`AggregatingState`] | one accumulator of an [`Aggregate`](crate::window::Aggregate) | `AggregatingState` |
+//!
+//! The latter five may have a time to live ([`Ttl`]): per value, per element of a list, per entry of a map. What has
+//! expired can't be seen any more, and is cleaned up in portions when time moves on.
+//!
+//! ```
+//! use millrace_core::state::{MapState, Moment, Ttl};
+//!
+//! let mut logins = MapState::<String, u32>::with_ttl(Ttl::processing_time(60_000));
+//! logins.set("ada", "laptop".to_owned(), 1, Moment::processing(0));
+//! logins.set("ada", "phone".to_owned(), 2, Moment::processing(50_000));
+//! assert_eq!(logins.entries("ada", Moment::processing(59_999)).count(), 2);
+//! assert_eq!(logins.entries("ada", Moment::processing(60_000)).count(), 1);
+//! ```
+//!
+//! Compatibility rule: the bytes of a type never change. A state type that is to change becomes an enum of its versions
+//! (`enum Counts { V1(..), V2(..) }`): variants are only appended, so each build reads what all older ones wrote, and
+//! refuses what a newer one wrote. A change of the layout around the values is a new [`VERSION`], which goes on
+//! reading the older ones. A table that a job no longer has is skipped on loading and counted.
+
+mod keyed;
+mod kinds;
+mod map;
+#[cfg(test)]
+mod model;
+mod sorted;
+mod ttl;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use keyed::KeyedState;
+pub(crate) use kinds::Access;
+pub use kinds::{AggregatingState, ReducingState, ValueState};
+pub use map::{ListState, MapState};
+pub use sorted::SortedState;
+pub use ttl::{Moment, Refresh, Timed, Ttl};
+
+/// First byte of every value.
+pub const VERSION: u8 = 1;
+
+/// State that can't be read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum StateError {
+    /// Bytes of another version.
+    #[error(
+        "state of version {0} can't be read by this build, which knows up to {VERSION}: use the build that wrote it"
+    )]
+    Version(u8),
+    /// Bytes that are no state.
+    #[error("state can't be decoded ({0}): it is damaged or belongs to another job")]
+    Damaged(String),
+}
+
+/// Receives an entry: its key, and its value or `None` if it is gone.
+pub type Change<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
+
+/// A table of state, as its owner sees it.
+pub trait Table {
+    /// Calls `change` for every entry that changed since the last call.
+    fn changes(&mut self, change: &mut Change<'_>);
+    /// Calls `entry` for every entry. Does not touch what [`Table::changes`] will say.
+    fn snapshot(&self, entry: &mut Change<'_>);
+    /// Puts an entry back, or takes it away.
+    ///
+    /// # Errors
+    /// The bytes can't be read.
+    fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError>;
+    /// Number of entries.
+    fn len(&self) -> usize;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// State whose entries may expire.
+pub trait State: Table {
+    /// Forgets some of what has expired: a bounded number of entries, the oldest first.
+    fn expire(&mut self, moment: Moment);
+}
+
+/// Where one value per key is kept. In memory it is [`KeyedState`]; on disk it will be a cache over it, which is why
+/// reading needs `&mut` and why a value is changed in place rather than replaced.
+pub trait Store<V>: Table {
+    /// The value of a key.
+    fn get(&mut self, key: &[u8]) -> Option<&V>;
+
+    /// Hands the value of a key to `change`, which leaves there what is to be kept (`None`: nothing) and says whether it
+    /// has changed it.
+    fn modify<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Option<V>) -> (bool, R)) -> R;
+}
+
+/// Writes a value with its version into `out`, which is cleared first.
+pub fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    out.clear();
+    out.push(VERSION);
+    // Writing to memory fails only for types without a length, which state types do not have; the reader would say so.
+    if let Ok(bytes) = postcard::to_extend(value, std::mem::take(out)) {
+        *out = bytes;
+    }
+}
+
+/// Reads what [`encode`] wrote.
+///
+/// # Errors
+/// Another version, or bytes that are no `T`.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateError> {
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|e| StateError::Damaged(e.to_string())),
+        Some((&version, _)) => Err(StateError::Version(version)),
+        None => Err(StateError::Damaged("no bytes".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Counts {
+        V1(u32),
+        V2 { count: u32, last: i64 },
+    }
+
+    #[test]
+    fn old_bytes_still_load() {
+        // Written by version 1. These lines never change: a new version adds lines.
+        let mut state = KeyedState::<(u32, String)>::default();
+        state.load(b"k", Some(&[1, 5, 2, b'h', b'i'])).unwrap();
+        assert_eq!(state.get(b"k"), Some(&(5, "hi".to_owned())));
+        assert_eq!(state.load(b"k", Some(&[9, 5])), Err(StateError::Version(9)));
+        assert!(matches!(state.load(b"k", Some(&[1, 0xff])), Err(StateError::Damaged(_))));
+        state.load(b"k", None).unwrap();
+        assert!(state.is_empty());
+
+        let mut value = ValueState::<u32>::with_ttl(Ttl::processing_time(100));
+        value.load(b"k", Some(&[1, 7, 20])).unwrap();
+        assert_eq!(value.get("k", Moment::processing(109)), Some(&7));
+        assert_eq!(value.get("k", Moment::processing(110)), None);
+
+        let mut map = MapState::<String, u32>::default();
+        map.load(&[1, 1, b'k', 1, b'a'], Some(&[1, 7, 0])).unwrap();
+        assert_eq!(map.get("k", &"a".to_owned(), Moment::processing(0)), Some(&7));
+
+        let mut list = ListState::<u32>::default();
+        list.load(&[1, 1, b'k', 3], Some(&[1, 7, 0])).unwrap();
+        list.add("k", 8, Moment::processing(0));
+        assert_eq!(list.elements("k", Moment::processing(0)).copied().collect::<Vec<_>>(), [7, 8]);
+    }
+
+    #[test]
+    fn a_type_that_changed_is_an_enum_of_its_versions() {
+        assert_eq!(decode::<Counts>(&[1, 0, 7]), Ok(Counts::V1(7)));
+        let mut bytes = Vec::new();
+        encode(&Counts::V2 { count: 7, last: -1 }, &mut bytes);
+        assert_eq!(bytes, [1, 1, 7, 1]);
+        assert!(matches!(decode::<Counts>(&[1, 2, 7]), Err(StateError::Damaged(_))), "from a newer build");
+    }
+}
