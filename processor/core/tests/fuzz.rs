@@ -11,11 +11,11 @@ use std::fmt::Debug;
 use millrace_core::aggregate::{
     Avg, Count, Distinct, DistinctCount, Moments, QuantileSketch, Quantiles, TopN, Variance,
 };
-use millrace_core::anomaly::{Ewma, EwmaState, Hours, Last, Mad, Sample, Seasonal, valid};
+use millrace_core::anomaly::{Ewma, EwmaState, Hours, Last, Mad, Sample, valid};
 use millrace_core::params::{NoParams, merge};
 use millrace_core::state::{KeyedState, StateError, Table, decode, encode};
 use millrace_core::stream::{Job, job};
-use millrace_core::task::{App, Application, Input, Parsed, Record, Source, SourceKind, Task};
+use millrace_core::task::{App, Application, Input, Parsed, Record, Source, SourceKind};
 use millrace_core::testing::Harness;
 use millrace_core::watermark::BoundedOutOfOrderness;
 use millrace_core::window::{Aggregate, Schedule, WindowSpec};
@@ -43,8 +43,7 @@ impl Damage {
             Self::Replaced(by) => bytes.clone_from(by),
             Self::Changed(changes) if !bytes.is_empty() => {
                 for (at, to) in changes {
-                    let at = at.index(bytes.len());
-                    bytes[at] = *to;
+                    *at.get_mut(&mut bytes) = *to;
                 }
             }
             Self::Changed(_) => {}

@@ -103,7 +103,7 @@ impl Sample {
             _ => right.next(),
         });
         let low = nearest.nth(self.len().checked_sub(1)? / 2)?;
-        let high = if self.len() % 2 == 0 { nearest.next()? } else { low };
+        let high = if self.len().is_multiple_of(2) { nearest.next()? } else { low };
         Some(low / 2.0 + high / 2.0)
     }
 }
