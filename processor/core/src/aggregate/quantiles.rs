@@ -22,6 +22,8 @@ const MAX_BINS: usize = 2048;
 #[serde(try_from = "Stored")]
 pub struct QuantileSketch {
     accuracy: f64,
+    #[serde(skip)]
+    ln_gamma: f64,
     zeros: u64,
     /// Bin and count, by bin.
     positive: Vec<(i32, u64)>,
@@ -47,8 +49,12 @@ impl TryFrom<Stored> for QuantileSketch {
         if !(1e-4..=0.5).contains(&accuracy) || !sorted || total.is_none() {
             return Err("not a quantile sketch");
         }
-        Ok(Self { accuracy, zeros, positive, negative })
+        Ok(Self { accuracy, ln_gamma: ln_gamma(accuracy), zeros, positive, negative })
     }
+}
+
+fn ln_gamma(accuracy: f64) -> f64 {
+    ((1.0 + accuracy) / (1.0 - accuracy)).ln()
 }
 
 fn add(bins: &mut Vec<(i32, u64)>, bin: i32, count: u64) {
@@ -79,11 +85,8 @@ impl QuantileSketch {
         if !(1e-4..=0.5).contains(&accuracy) {
             return Err(InvalidAggregate::Accuracy(accuracy));
         }
-        Ok(Self { accuracy, zeros: 0, positive: Vec::new(), negative: Vec::new() })
-    }
-
-    fn ln_gamma(&self) -> f64 {
-        ((1.0 + self.accuracy) / (1.0 - self.accuracy)).ln()
+        let ln_gamma = ln_gamma(accuracy);
+        Ok(Self { accuracy, ln_gamma, zeros: 0, positive: Vec::new(), negative: Vec::new() })
     }
 
     /// Adds a value `count` times. One that is not finite is left out.
@@ -93,7 +96,7 @@ impl QuantileSketch {
             return;
         }
         // At the finest accuracy the bins go from -3.8 to 3.6 million: an i32 holds them.
-        let bin = (value.abs().ln() / self.ln_gamma()).ceil() as i32;
+        let bin = (value.abs().ln() / self.ln_gamma).ceil() as i32;
         if value > 0.0 {
             add(&mut self.positive, bin, count);
         } else if value < 0.0 {
@@ -104,7 +107,7 @@ impl QuantileSketch {
     }
 
     fn read(&self, bin: i32) -> f64 {
-        let power = (f64::from(bin) * self.ln_gamma()).exp();
+        let power = (f64::from(bin) * self.ln_gamma).exp();
         // 2 / (gamma + 1) = 1 - a. The power of the very last bin can be beyond the largest number.
         (power * (1.0 - self.accuracy)).min(f64::MAX)
     }

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Detector, InvalidDetector, Refused, Score, accept, check};
 use crate::time::EventTime;
@@ -35,8 +35,8 @@ impl Default for Mad {
 const QUARTILE: f64 = 0.6745;
 
 /// What a [`Mad`] has learned: the last values.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "VecDeque<f64>", into = "VecDeque<f64>")]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(from = "VecDeque<f64>")]
 pub struct Sample {
     /// Oldest first.
     arrived: VecDeque<f64>,
@@ -52,9 +52,9 @@ impl From<VecDeque<f64>> for Sample {
     }
 }
 
-impl From<Sample> for VecDeque<f64> {
-    fn from(sample: Sample) -> Self {
-        sample.arrived
+impl Serialize for Sample {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.arrived.serialize(serializer)
     }
 }
 
