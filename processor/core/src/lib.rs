@@ -17,6 +17,8 @@
 //! | [`stream`] | the DataStream-like API that jobs are written in |
 //! | [`watermark`] | bounded out-of-orderness, idleness, merging |
 //! | [`window`] | windows, their live change, the window operator |
+//! | [`aggregate`] | aggregates for windows: moments, extremes, top, sketches |
+//! | [`anomaly`] | detectors: is this value what the ones before it let expect? |
 //! | [`state`] | tables of keyed state, their changes and their encoding |
 //! | [`params`] | typed live parameters with limits and a JSON Schema |
 //! | [`process`] | functions with state and timers of a key |
@@ -29,6 +31,8 @@
 //!
 //! Invariant: no tokio, rdkafka, clock, thread or I/O in this crate.
 
+pub mod aggregate;
+pub mod anomaly;
 pub mod effect;
 pub mod invariant;
 pub mod join;
