@@ -17,6 +17,7 @@
 //! | [`stream`] | the DataStream-like API that jobs are written in |
 //! | [`watermark`] | bounded out-of-orderness, idleness, merging |
 //! | [`window`] | windows, their live change, the window operator |
+//! | [`cep`] | patterns of events: compiler, NFA, operator |
 //! | [`state`] | tables of keyed state, their changes and their encoding |
 //! | [`params`] | typed live parameters with limits and a JSON Schema |
 //! | [`effect`] | what a step asks for |
@@ -25,6 +26,7 @@
 //!
 //! Invariant: no tokio, rdkafka, clock, thread or I/O in this crate.
 
+pub mod cep;
 pub mod effect;
 pub mod invariant;
 pub mod params;

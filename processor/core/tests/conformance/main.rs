@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod case;
+mod cep;
 mod watermark;
 mod window;
 
@@ -80,6 +81,7 @@ fn read(folder: &std::path::Path) -> Vec<Result<Case, String>> {
 
 fn run(case: &Case, restore: bool) -> Result<Outcome, String> {
     match case.subject.as_str() {
+        "cep" => cep::run(case, restore),
         "watermark" => watermark::run(case, restore),
         "window" => window::run(case, restore),
         other => Ok(Outcome::NotYet(other.to_owned())),
