@@ -42,6 +42,8 @@ mod operator;
 mod pattern;
 mod predicate;
 mod sharedbuffer;
+#[cfg(test)]
+mod tests;
 
 pub use compiler::{CompileError, Limits, Overflow, compile};
 pub use dryrun::{DryMatch, DryRun, dry_run};

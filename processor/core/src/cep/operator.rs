@@ -424,6 +424,8 @@ where
     }
 
     fn start(&mut self, ctx: &mut Context<'_, P>) {
+        // Whatever was loaded, timers and counts follow from it again.
+        self.nfa = None;
         self.change(ctx);
     }
 
