@@ -12,6 +12,8 @@ pub enum Violation {
     TimerWithoutWindow,
     /// A record is in none or in two of: filtered, late, pending, done.
     RecordsDoNotBalance,
+    /// A pattern that can't be compiled got past the validation of its parameters.
+    InvalidPattern,
 }
 
 /// What became of the records of a job, since the app's first start. Part of the state. A record that is split, or read

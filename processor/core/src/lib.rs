@@ -19,6 +19,7 @@
 //! | [`window`] | windows, their live change, the window operator |
 //! | [`aggregate`] | aggregates for windows: moments, extremes, top, sketches |
 //! | [`anomaly`] | detectors: is this value what the ones before it let expect? |
+//! | [`cep`] | patterns of events: compiler, NFA, operator |
 //! | [`state`] | tables of keyed state, their changes and their encoding |
 //! | [`params`] | typed live parameters with limits and a JSON Schema |
 //! | [`process`] | functions with state and timers of a key |
@@ -33,6 +34,7 @@
 
 pub mod aggregate;
 pub mod anomaly;
+pub mod cep;
 pub mod effect;
 pub mod invariant;
 pub mod join;

@@ -23,8 +23,7 @@ pub struct Case {
     pub steps: Vec<Step>,
     pub expect: Option<Vec<Value>>,
     pub late: Option<Vec<Value>>,
-    #[serde(rename = "timeouts")]
-    pub _timeouts: Option<Vec<Value>>,
+    pub timeouts: Option<Vec<Value>>,
     pub state_empty: Option<bool>,
     pub error: Option<String>,
 }

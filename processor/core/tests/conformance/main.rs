@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod case;
+mod cep;
 mod join;
 mod process;
 mod watermark;
@@ -84,6 +85,7 @@ fn run(case: &Case, restore: bool) -> Result<Outcome, String> {
     match case.subject.as_str() {
         "join" => join::run(case, restore),
         "process" => process::run(case, restore),
+        "cep" => cep::run(case, restore),
         "watermark" => watermark::run(case, restore),
         "window" => window::run(case, restore),
         other => Ok(Outcome::NotYet(other.to_owned())),

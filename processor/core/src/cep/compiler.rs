@@ -1,0 +1,704 @@
+//! Pattern -> NFA. Flink's `NFACompiler`, with another construction.
+//!
+//! A state means "an event has just been taken here" (a position automaton): bounded repetitions are unrolled, optional
+//! elements become edges that pass them by, and `not_*` elements become guards on the edges that cross them. So there are
+//! no empty transitions, and a partial match is one state with a set of edges that are still open.
+
+use std::sync::Arc;
+
+use super::condition::Condition;
+use super::nfa::{Edge, Ending, Guard, Nfa, Skip, State, Step};
+use super::pattern::{AfterMatch, Body, Contiguity, Element, Inner, Pattern, Quantifier, Times};
+use super::predicate::{Operand, Predicate};
+
+/// What a pattern and the state of one key may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Stages in a pattern.
+    pub stages: usize,
+    /// Groups inside of groups, and predicates inside of predicates.
+    pub nesting: usize,
+    /// Comparisons, operands and connectives in one predicate.
+    pub predicate: usize,
+    /// States of the NFA: a stage counts once for each repetition that is bounded.
+    pub states: usize,
+    /// Partial and held-back matches per key.
+    pub partial_matches: usize,
+    /// Events per key: as many may wait for the watermark, and as many may be held by partial matches.
+    pub buffered_events: usize,
+    /// What happens beyond the limit of partial matches, or of the events they hold.
+    pub overflow: Overflow,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            stages: 32,
+            nesting: 16,
+            predicate: 256,
+            states: 1_024,
+            partial_matches: 1_000,
+            buffered_events: 10_000,
+            overflow: Overflow::DropOldest,
+        }
+    }
+}
+
+/// Which partial matches go when there are too many; they are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// Those of that key which began first.
+    DropOldest,
+    /// The new ones.
+    RefuseNew,
+}
+
+/// Edges that leave one state; one bit of a word each, and one for the end.
+const EDGES: usize = 63;
+
+/// A pattern that can't be compiled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// No elements.
+    #[error("{0} has no elements: give it at least one stage")]
+    Empty(String),
+    /// Two stages of one name.
+    #[error("stage {0:?} exists twice: give each stage its own name")]
+    DuplicateStage(String),
+    /// The first of a chain has a contiguity.
+    #[error("{0} is the first of its chain: leave out its contiguity")]
+    ContiguityOfFirst(String),
+    /// One that is not the first of its chain has none.
+    #[error("{0} has no contiguity: say how it follows what precedes it, e.g. followed_by")]
+    NoContiguity(String),
+    /// A group that must not come.
+    #[error("{0} is a group: only a stage can be not_next or not_followed_by")]
+    NotGroup(String),
+    /// A quantifier on something that must not come.
+    #[error("stage {0:?} must not come, so it takes no quantifier: remove it")]
+    NotQuantified(String),
+    /// Numbers of times that can't be.
+    #[error("{0} comes {1} to {2} times: the maximum must be at least 1 and at least the minimum")]
+    Times(String, u32, u32),
+    /// Until without a loop.
+    #[error("{0} has `until` but no unbounded loop: remove `max`, or `until`")]
+    UntilWithoutLoop(String),
+    /// A trailing not_followed_by that would wait for ever.
+    #[error("stage {0:?} is not_followed_by at the end of the pattern: give the pattern a `within`")]
+    NotFollowedByWithoutWithin(String),
+    /// A time span that can't be.
+    #[error("`within` is {0} ms: it must be above 0")]
+    Within(i64),
+    /// A stage that does not exist.
+    #[error("{0} names stage {1:?}, which the pattern does not have")]
+    UnknownStage(String, String),
+    /// Beyond a limit.
+    #[error("{place} has more than {limit} {what}: make it smaller")]
+    Limit {
+        /// Where.
+        place: String,
+        /// How many may be there.
+        limit: usize,
+        /// Of what.
+        what: &'static str,
+    },
+}
+
+/// Compiles a pattern.
+///
+/// # Errors
+/// What is wrong, where, and what to do.
+pub fn compile(pattern: &Pattern, limits: Limits) -> Result<Nfa, CompileError> {
+    let mut compiler =
+        Compiler { limits, stages: Vec::new(), drafts: Vec::new(), loops: 0, until: Vec::new() };
+    compiler.declare("the pattern", &pattern.elements, 0)?;
+    if let Some(within) = pattern.within.filter(|within| *within <= 0) {
+        return Err(CompileError::Within(within));
+    }
+    compiler.resolve(&pattern.elements)?;
+    // The start: before any event.
+    compiler.drafts.push(Draft::default());
+    let whole = compiler.chain(&pattern.elements)?;
+    let start = [Tail { source: START, nots: Vec::new(), crossed: 0, greedy: Vec::new() }];
+    compiler.link(&start, &whole.entries, Step::Any)?;
+    compiler.finish(pattern, &whole.tails)
+}
+
+/// The state before any event.
+pub(crate) const START: usize = 0;
+
+type Shared = Arc<Condition>;
+
+struct Compiler {
+    limits: Limits,
+    stages: Vec<StageDraft>,
+    drafts: Vec<Draft>,
+    /// Loops so far; each unrolled copy of a loop is one of its own.
+    loops: usize,
+    /// Of the loops around the element at hand.
+    until: Vec<Shared>,
+}
+
+struct StageDraft {
+    name: Arc<str>,
+    text: String,
+    condition: Option<Shared>,
+}
+
+/// A state in the making.
+#[derive(Default)]
+struct Draft {
+    stage: Option<usize>,
+    until: Vec<Shared>,
+    edges: Vec<EdgeDraft>,
+    stops: Vec<(Not, Scope)>,
+}
+
+struct EdgeDraft {
+    target: usize,
+    step: Step,
+    nots: Vec<Not>,
+    /// Loops that the edge enters or repeats.
+    tags: Vec<usize>,
+    /// Greedy loops that the edge leaves or passes by.
+    greedy: Vec<usize>,
+}
+
+/// A `not_*` element.
+#[derive(Clone)]
+struct Not {
+    stage: usize,
+    only_next: bool,
+    condition: Option<Shared>,
+}
+
+/// Which edges can't take an event that ends the partial match.
+#[derive(Clone, Copy)]
+enum Scope {
+    Loop(usize),
+    All,
+}
+
+/// A way into a fragment.
+#[derive(Clone)]
+struct Entry {
+    target: usize,
+    /// `None`: as the fragment itself follows what precedes.
+    step: Option<Step>,
+    nots: Vec<Not>,
+    tags: Vec<usize>,
+    greedy: Vec<usize>,
+}
+
+/// A state from which a fragment can be left.
+#[derive(Clone)]
+struct Tail {
+    source: usize,
+    nots: Vec<Not>,
+    /// So many of `nots` have an element behind them: they do not trail.
+    crossed: usize,
+    greedy: Vec<usize>,
+}
+
+/// Part of an automaton.
+struct Fragment {
+    entries: Vec<Entry>,
+    tails: Vec<Tail>,
+    /// It can be left out: what one crosses then.
+    pass: Option<(Vec<Not>, Vec<usize>)>,
+}
+
+fn place(element: &Element) -> String {
+    match &element.body {
+        Body::Stage { name, .. } => format!("stage {name:?}"),
+        Body::Group(elements) => match elements.first() {
+            Some(first) => format!("the group that begins with {}", place(first)),
+            None => "a group".to_owned(),
+        },
+    }
+}
+
+fn join<T: Clone>(a: &[T], b: &[T]) -> Vec<T> {
+    a.iter().chain(b).cloned().collect()
+}
+
+/// `(min, max)`, and whether the element can be left out.
+fn repetitions(quantifier: &Quantifier) -> (u32, Option<u32>, bool) {
+    let Times { min, max } = quantifier.times.unwrap_or(Times { min: 1, max: Some(1) });
+    (min.max(1), max, quantifier.optional || min == 0)
+}
+
+impl Compiler {
+    fn limit(place: impl Into<String>, limit: usize, what: &'static str) -> CompileError {
+        CompileError::Limit { place: place.into(), limit, what }
+    }
+
+    /// Collects the stages and checks what can be said without building.
+    fn declare(&mut self, whose: &str, elements: &[Element], depth: usize) -> Result<(), CompileError> {
+        if depth > self.limits.nesting {
+            return Err(Self::limit("the pattern", self.limits.nesting, "levels of groups"));
+        }
+        if elements.is_empty() {
+            return Err(CompileError::Empty(whose.to_owned()));
+        }
+        for (i, element) in elements.iter().enumerate() {
+            match (i, element.contiguity) {
+                (0, Some(_)) => return Err(CompileError::ContiguityOfFirst(place(element))),
+                (1.., None) => return Err(CompileError::NoContiguity(place(element))),
+                _ => {}
+            }
+            self.check_quantifier(element)?;
+            match &element.body {
+                Body::Stage { name, condition } => {
+                    if self.stages.iter().any(|stage| *stage.name == **name) {
+                        return Err(CompileError::DuplicateStage(name.clone()));
+                    }
+                    if self.stages.len() >= self.limits.stages {
+                        return Err(Self::limit("the pattern", self.limits.stages, "stages"));
+                    }
+                    if let Some(condition) = condition {
+                        self.check_predicate(&place(element), condition)?;
+                    }
+                    let text = condition.as_ref().map_or_else(|| "anything".to_owned(), Predicate::to_string);
+                    self.stages.push(StageDraft { name: name.as_str().into(), text, condition: None });
+                }
+                Body::Group(_) if element.contiguity.is_some_and(Contiguity::is_not) => {
+                    return Err(CompileError::NotGroup("an element".to_owned()));
+                }
+                Body::Group(inner) => self.declare("a group", inner, depth + 1)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn check_quantifier(&self, element: &Element) -> Result<(), CompileError> {
+        let quantifier = &element.quantifier;
+        if let (true, Body::Stage { name, .. }) =
+            (element.contiguity.is_some_and(Contiguity::is_not), &element.body)
+            && *quantifier != Quantifier::default()
+        {
+            return Err(CompileError::NotQuantified(name.clone()));
+        }
+        let (min, max, _) = repetitions(quantifier);
+        if let Some(max) = max.filter(|max| *max < min) {
+            return Err(CompileError::Times(place(element), min, max));
+        }
+        if let Some(until) = &quantifier.until {
+            if max.is_some() {
+                return Err(CompileError::UntilWithoutLoop(place(element)));
+            }
+            self.check_predicate(&place(element), until)?;
+        }
+        Ok(())
+    }
+
+    fn check_predicate(&self, place: &str, predicate: &Predicate) -> Result<(), CompileError> {
+        let Limits { nesting, predicate: size, .. } = self.limits;
+        let mut left = size;
+        if !fits(predicate, nesting, &mut left) {
+            return Err(if left == 0 {
+                Self::limit(place, size, "comparisons, operands and connectives in a predicate")
+            } else {
+                Self::limit(place, nesting, "levels in a predicate")
+            });
+        }
+        Ok(())
+    }
+
+    fn condition(&self, place: &str, predicate: &Predicate) -> Result<Shared, CompileError> {
+        let number = |name: &str| {
+            let at = self.stages.iter().position(|stage| *stage.name == *name)?;
+            u16::try_from(at).ok()
+        };
+        Condition::new(predicate, &number)
+            .map(Arc::new)
+            .map_err(|unknown| CompileError::UnknownStage(place.to_owned(), unknown))
+    }
+
+    /// Compiles the conditions of the stages, whose names are all known now.
+    fn resolve(&mut self, elements: &[Element]) -> Result<(), CompileError> {
+        for element in elements {
+            match &element.body {
+                Body::Stage { name, condition: Some(predicate) } => {
+                    let condition = self.condition(&place(element), predicate)?;
+                    if let Some(stage) = self.stages.iter_mut().find(|stage| *stage.name == **name) {
+                        stage.condition = Some(condition);
+                    }
+                }
+                Body::Stage { .. } => {}
+                Body::Group(inner) => self.resolve(inner)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn stage(&self, name: &str) -> usize {
+        self.stages.iter().position(|stage| *stage.name == *name).unwrap_or_default()
+    }
+
+    fn not(&self, element: &Element) -> Option<Not> {
+        let only_next = match element.contiguity? {
+            Contiguity::NotNext => true,
+            Contiguity::NotFollowedBy => false,
+            _ => return None,
+        };
+        let Body::Stage { name, .. } = &element.body else { return None };
+        let stage = self.stage(name);
+        let condition = self.stages.get(stage).and_then(|stage| stage.condition.clone());
+        Some(Not { stage, only_next, condition })
+    }
+
+    fn chain(&mut self, elements: &[Element]) -> Result<Fragment, CompileError> {
+        let mut done: Option<Fragment> = None;
+        for (i, element) in elements.iter().enumerate() {
+            if let (Some(not), Some(before)) = (self.not(element), &mut done) {
+                before.tails.iter_mut().for_each(|tail| tail.nots.push(not.clone()));
+                if let Some((nots, _)) = &mut before.pass {
+                    nots.push(not);
+                }
+                continue;
+            }
+            let behind: Vec<Not> =
+                elements.iter().skip(i + 1).map_while(|element| self.not(element)).collect();
+            let next = self.element(element, &behind)?;
+            done = Some(match done {
+                None => next,
+                Some(before) => self.concatenate(before, next, step(element.contiguity))?,
+            });
+        }
+        done.ok_or_else(|| CompileError::Empty("a group".to_owned()))
+    }
+
+    fn concatenate(
+        &mut self,
+        before: Fragment,
+        next: Fragment,
+        contiguity: Step,
+    ) -> Result<Fragment, CompileError> {
+        self.link(&before.tails, &next.entries, contiguity)?;
+        let mut entries = before.entries;
+        if let Some((nots, greedy)) = &before.pass {
+            entries.extend(next.entries.iter().map(|entry| Entry {
+                target: entry.target,
+                step: Some(entry.step.unwrap_or(contiguity)),
+                nots: join(nots, &entry.nots),
+                tags: entry.tags.clone(),
+                greedy: join(greedy, &entry.greedy),
+            }));
+        }
+        let mut tails = next.tails;
+        if let Some((nots, greedy)) = &next.pass {
+            tails.extend(before.tails.iter().map(|tail| Tail {
+                source: tail.source,
+                crossed: tail.nots.len(),
+                nots: join(&tail.nots, nots),
+                greedy: join(&tail.greedy, greedy),
+            }));
+        }
+        let pass = match (before.pass, next.pass) {
+            (Some((a, b)), Some((c, d))) => Some((join(&a, &c), join(&b, &d))),
+            _ => None,
+        };
+        Ok(Fragment { entries, tails, pass })
+    }
+
+    fn link(&mut self, tails: &[Tail], entries: &[Entry], contiguity: Step) -> Result<(), CompileError> {
+        for tail in tails {
+            for entry in entries {
+                let label = self.label(tail.source);
+                let Some(draft) = self.drafts.get_mut(tail.source) else { continue };
+                if draft.edges.len() >= EDGES {
+                    return Err(Self::limit(label, EDGES, "choices of what comes next"));
+                }
+                draft.edges.push(EdgeDraft {
+                    target: entry.target,
+                    step: entry.step.unwrap_or(contiguity),
+                    nots: join(&tail.nots, &entry.nots),
+                    tags: entry.tags.clone(),
+                    greedy: join(&tail.greedy, &entry.greedy),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn label(&self, state: usize) -> String {
+        let stage = self.drafts.get(state).and_then(|draft| self.stages.get(draft.stage?));
+        stage.map_or_else(|| "the start".to_owned(), |stage| format!("stage {:?}", stage.name))
+    }
+
+    /// An element with its quantifier. `behind` are the `not_*` elements that follow it.
+    fn element(&mut self, element: &Element, behind: &[Not]) -> Result<Fragment, CompileError> {
+        let quantifier = &element.quantifier;
+        let (min, max, optional) = repetitions(quantifier);
+        let unbounded = max.is_none();
+        let inner = match quantifier.inner {
+            Inner::Relaxed => Step::Relaxed,
+            Inner::Strict => Step::Strict,
+            Inner::Any => Step::Any,
+        };
+        // A `not_followed_by` behind a group holds inside of the second round, but not of the first.
+        let apart = unbounded && min == 1 && matches!(element.body, Body::Group(_));
+        let split = apart && behind.iter().any(|not| !not.only_next);
+        let copies = max.unwrap_or(min + u32::from(split));
+        let until = match &quantifier.until {
+            Some(until) => Some(self.condition(&place(element), until)?),
+            None => None,
+        };
+        let number = self.loops;
+        self.loops += 1;
+        self.until.extend(until.clone());
+        let (mut entries, mut tails, mut last) = (Vec::new(), Vec::new(), Vec::<Tail>::new());
+        let mut min = min;
+        let mut nullable = optional;
+        let mut rounds = Vec::new();
+        for copy in 1..=copies {
+            let first_state = self.drafts.len();
+            let mut body = self.body(element)?;
+            body.entries.iter_mut().for_each(|entry| entry.tags.push(number));
+            if quantifier.greedy {
+                body.tails.iter_mut().for_each(|tail| tail.greedy.push(number));
+            }
+            if body.pass.is_some() {
+                // Rounds may be empty, so any smaller number of rounds that are not will do.
+                (min, nullable) = (1, true);
+            }
+            self.link(&last, &body.entries, inner)?;
+            if copy == 1 {
+                entries.clone_from(&body.entries);
+            }
+            if copy == copies && unbounded {
+                self.link(&body.tails, &body.entries, inner)?;
+            }
+            if copy >= min {
+                tails.extend_from_slice(&body.tails);
+            }
+            rounds.push((copy, first_state..self.drafts.len(), body.tails.clone()));
+            last = body.tails;
+        }
+        if until.is_some() {
+            self.until.pop();
+        }
+        if unbounded || copies > 1 {
+            self.stops(number, min, &rounds, behind);
+        }
+        let pass = nullable.then(|| (Vec::new(), if quantifier.greedy { vec![number] } else { Vec::new() }));
+        Ok(Fragment { entries, tails, pass })
+    }
+
+    /// A `not_*` element behind a repeated one already holds between its repetitions.
+    fn stops(
+        &mut self,
+        number: usize,
+        min: u32,
+        rounds: &[(u32, std::ops::Range<usize>, Vec<Tail>)],
+        behind: &[Not],
+    ) {
+        for not in behind {
+            for (copy, states, tails) in rounds {
+                for state in states.clone() {
+                    let Some(draft) = self.drafts.get_mut(state) else { continue };
+                    let ends = tails.iter().any(|tail| tail.source == state);
+                    let repeats = ends && draft.edges.iter().any(|edge| edge.tags.contains(&number));
+                    if not.only_next {
+                        if repeats && *copy >= min {
+                            draft.stops.push((not.clone(), Scope::All));
+                        }
+                    } else if repeats {
+                        draft.stops.push((not.clone(), Scope::Loop(number)));
+                    } else if !ends && *copy > 1 {
+                        draft.stops.push((not.clone(), Scope::All));
+                    }
+                }
+            }
+        }
+    }
+
+    /// An element, once.
+    fn body(&mut self, element: &Element) -> Result<Fragment, CompileError> {
+        match &element.body {
+            Body::Group(elements) => self.chain(elements),
+            Body::Stage { name, .. } => {
+                if self.drafts.len() > self.limits.states {
+                    return Err(Self::limit(
+                        place(element),
+                        self.limits.states,
+                        "states, counting repetitions, with what precedes it",
+                    ));
+                }
+                let target = self.drafts.len();
+                let stage = Some(self.stage(name));
+                self.drafts.push(Draft { stage, until: self.until.clone(), ..Draft::default() });
+                let entry =
+                    Entry { target, step: None, nots: Vec::new(), tags: Vec::new(), greedy: Vec::new() };
+                let tail = Tail { source: target, nots: Vec::new(), crossed: 0, greedy: Vec::new() };
+                Ok(Fragment { entries: vec![entry], tails: vec![tail], pass: None })
+            }
+        }
+    }
+
+    fn finish(self, pattern: &Pattern, tails: &[Tail]) -> Result<Nfa, CompileError> {
+        let skip = self.skip(&pattern.after_match)?;
+        let mut states = Vec::with_capacity(self.drafts.len());
+        for (number, draft) in self.drafts.iter().enumerate() {
+            let ends: Vec<&Tail> = tails.iter().filter(|tail| tail.source == number).collect();
+            states.push(self.state(draft, number, &ends, pattern.within)?);
+        }
+        Ok(Nfa {
+            states,
+            stages: self.stages.iter().map(|stage| stage.name.clone()).collect(),
+            conditions: self.stages.into_iter().map(|stage| stage.text).collect(),
+            within: pattern.within,
+            skip,
+            limits: self.limits,
+        })
+    }
+
+    fn skip(&self, strategy: &AfterMatch) -> Result<Skip, CompileError> {
+        let stage = |name: &String| {
+            let at = self.stages.iter().position(|stage| *stage.name == **name);
+            at.and_then(|at| u16::try_from(at).ok())
+                .ok_or_else(|| CompileError::UnknownStage("`after_match`".to_owned(), name.clone()))
+        };
+        Ok(match strategy {
+            AfterMatch::NoSkip => Skip::None,
+            AfterMatch::ToNext => Skip::ToNext,
+            AfterMatch::PastLast => Skip::PastLast,
+            AfterMatch::ToFirst(name) => Skip::ToFirst(stage(name)?),
+            AfterMatch::ToLast(name) => Skip::ToLast(stage(name)?),
+        })
+    }
+
+    fn state(
+        &self,
+        draft: &Draft,
+        number: usize,
+        ends: &[&Tail],
+        within: Option<i64>,
+    ) -> Result<State, CompileError> {
+        let mask = |wanted: &dyn Fn(&EdgeDraft) -> bool| {
+            draft
+                .edges
+                .iter()
+                .enumerate()
+                .filter(|(_, e)| wanted(e))
+                .fold(0, |bits, (i, _)| bits | 1_u64 << i)
+        };
+        let tagged =
+            |greedy: &[usize]| mask(&|edge: &EdgeDraft| edge.tags.iter().any(|tag| greedy.contains(tag)));
+        let mut guards: Vec<Guard> = Vec::new();
+        let mut guard = |not: &Not, takes: u64, closes: u64| {
+            // The same element on several edges is one guard.
+            let condition = not.condition.clone();
+            match guards.iter_mut().find(|g| g.stage == not.stage) {
+                Some(same) => {
+                    same.takes |= takes;
+                    same.closes |= closes;
+                }
+                None => guards.push(Guard {
+                    stage: not.stage,
+                    condition,
+                    only_next: not.only_next,
+                    takes,
+                    closes,
+                }),
+            }
+        };
+        let edges: Vec<Edge> = draft
+            .edges
+            .iter()
+            .enumerate()
+            .map(|(i, edge)| {
+                let target = self.drafts.get(edge.target);
+                Edge {
+                    target: u32::try_from(edge.target).unwrap_or(u32::MAX),
+                    step: edge.step,
+                    condition: target
+                        .and_then(|target| self.stages.get(target.stage?))
+                        .and_then(|stage| stage.condition.clone()),
+                    until: target.map(|target| target.until.clone()).unwrap_or_default(),
+                    blocked_by: tagged(&edge.greedy) & !(1 << i),
+                }
+            })
+            .collect();
+        let end_bit = 1_u64 << edges.len();
+        let mut accepting = false;
+        let mut ending = None;
+        // What a match waits for at its end blocks and closes like an edge.
+        let mut end_blocked_by = 0;
+        if number != START {
+            for (i, edge) in draft.edges.iter().enumerate() {
+                for not in &edge.nots {
+                    guard(not, if not.only_next { 1 << i } else { 0 }, 1 << i);
+                }
+            }
+            for tail in ends {
+                let trailing = tail.nots.get(tail.crossed..).unwrap_or_default();
+                if trailing.is_empty() {
+                    accepting = true;
+                    continue;
+                }
+                let never = trailing.iter().find(|not| !not.only_next);
+                if let (Some(not), None) = (never, within) {
+                    let name = self.stages.get(not.stage).map(|stage| stage.name.to_string());
+                    return Err(CompileError::NotFollowedByWithoutWithin(name.unwrap_or_default()));
+                }
+                ending = Some(if never.is_some() { Ending::AfterWithin } else { Ending::AfterNext });
+                end_blocked_by |= tagged(&tail.greedy);
+                for not in &tail.nots {
+                    guard(not, 0, end_bit);
+                }
+            }
+            let all = u64::MAX;
+            for (not, scope) in &draft.stops {
+                let takes = match scope {
+                    Scope::All => all,
+                    Scope::Loop(number) => tagged(&[*number]),
+                };
+                guard(not, takes, all);
+            }
+        }
+        let open = if ending.is_some() { end_bit | (end_bit - 1) } else { end_bit - 1 };
+        Ok(State {
+            stage: draft.stage.and_then(|stage| u16::try_from(stage).ok()),
+            edges,
+            guards,
+            accepting,
+            ending,
+            end_blocked_by,
+            open,
+        })
+    }
+}
+
+fn step(contiguity: Option<Contiguity>) -> Step {
+    match contiguity {
+        Some(Contiguity::Next) => Step::Strict,
+        Some(Contiguity::FollowedByAny) => Step::Any,
+        _ => Step::Relaxed,
+    }
+}
+
+fn fits(predicate: &Predicate, depth: usize, left: &mut usize) -> bool {
+    let Some(rest) = left.checked_sub(1) else { return false };
+    *left = rest;
+    depth > 0
+        && match predicate {
+            Predicate::Compare { left: l, right: r, .. } => {
+                operand_fits(l, depth - 1, left) && operand_fits(r, depth - 1, left)
+            }
+            Predicate::And(all) | Predicate::Or(all) => all.iter().all(|p| fits(p, depth - 1, left)),
+            Predicate::Not(inner) => fits(inner, depth - 1, left),
+            Predicate::Always(_) => true,
+        }
+}
+
+fn operand_fits(operand: &Operand, depth: usize, left: &mut usize) -> bool {
+    let Some(rest) = left.checked_sub(1) else { return false };
+    *left = rest;
+    depth > 0
+        && match operand {
+            Operand::Add(terms) => terms.iter().all(|term| operand_fits(term, depth - 1, left)),
+            _ => true,
+        }
+}

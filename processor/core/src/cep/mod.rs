@@ -1,0 +1,55 @@
+//! Complex event processing: patterns as data, found in the events of each key. Semantics of Flink CEP.
+//!
+//! ```text
+//! Pattern ─ compile ─ Nfa ──────────────┐
+//! event ─ late? ─ sorted until the watermark ─ (event, time) ─ partial matches ─ after-match ─ Detected
+//!                                                   └─ shared buffer
+//! ```
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `pattern`, `predicate` | the pattern as data; its builder |
+//! | `event` | what predicates see of an event |
+//! | `compiler`, `condition` | limits, errors; pattern -> NFA |
+//! | `nfa` | partial matches: what an event, and time, do to them |
+//! | `sharedbuffer` | the events that they refer to, each stored once |
+//! | `aftermatch` | what a match removes |
+//! | `operator` | keys, time, state |
+//! | `introspection`, `dryrun` | the automaton for people; two patterns compared |
+//!
+//! ```
+//! use millrace_core::cep::{Limits, Pattern, compile};
+//!
+//! // Patterns are edited as data; what can't be compiled says where and what to do.
+//! let pattern: Pattern = serde_json::from_str(r#"{"pattern": [
+//!     {"stage": "cart"},
+//!     {"stage": "purchase", "contiguity": "not_followed_by"}
+//! ]}"#).unwrap();
+//! let error = compile(&pattern, Limits::default()).unwrap_err().to_string();
+//! assert_eq!(error, r#"stage "purchase" is not_followed_by at the end of the pattern: give the pattern a `within`"#);
+//! ```
+//!
+//! Invariant: the NFA knows no Kafka and no clock; time and events come in the order of time.
+
+mod aftermatch;
+mod compiler;
+mod condition;
+mod dryrun;
+mod event;
+mod introspection;
+mod nfa;
+mod operator;
+mod pattern;
+mod predicate;
+mod sharedbuffer;
+#[cfg(test)]
+mod tests;
+
+pub use compiler::{CompileError, Limits, Overflow, compile};
+pub use dryrun::{DryMatch, DryRun, dry_run};
+pub use event::{FieldValue, Fields, Json};
+pub use introspection::{Graph, GraphState, Transition};
+pub use nfa::{Nfa, Stages};
+pub use operator::{CepOperator, Counts, Detected, Time};
+pub use pattern::{AfterMatch, Body, Contiguity, Element, Inner, Pattern, Quantifier, Times, valid};
+pub use predicate::{Agg, Op, Operand, Predicate, Scalar, field};

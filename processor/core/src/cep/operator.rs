@@ -1,0 +1,515 @@
+use std::borrow::Cow;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::compiler::{Limits, compile};
+use super::event::Fields;
+use super::introspection::Graph;
+use super::nfa::{Found, Matcher, Nfa, Stages, Work};
+use super::pattern::Pattern;
+use crate::invariant::Violation;
+use crate::state::{Change, StateError, Table, decode, encode};
+use crate::stream::{Context, Keyed, Operator, Stream, Then};
+use crate::time::EventTime;
+
+/// Which time a pattern goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Time {
+    /// Of the events: they wait for the watermark and are handled in the order of (time, arrival).
+    Event,
+    /// Of the clock: they are handled at once.
+    Processing,
+}
+
+/// A match, or a partial match whose time is over. Its record time is the moment it was found out, ms.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Detected<I> {
+    /// A match.
+    Match {
+        /// The key.
+        key: Arc<str>,
+        /// Its events.
+        stages: Stages<I>,
+        /// Time of its first event, ms.
+        started: i64,
+        /// When it was complete, ms: the time of its last event, or later if something had to stay away.
+        ended: i64,
+    },
+    /// A partial match that did not become one within the time limit.
+    TimedOut {
+        /// The key.
+        key: Arc<str>,
+        /// What it had taken.
+        stages: Stages<I>,
+        /// Time of its first event, ms.
+        started: i64,
+        /// `started` plus the time limit, ms.
+        at: i64,
+    },
+}
+
+/// What became of partial matches and events, beside matches. Part of the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Partial and held-back matches that a limit took.
+    pub dropped: u64,
+    /// Events refused because too many of their key waited for the watermark; they count as filtered.
+    pub refused: u64,
+    /// Partial and held-back matches that ended because the pattern was changed.
+    pub replaced: u64,
+}
+
+/// Finds a pattern in the events of each key. Flink's `CepOperator`.
+///
+/// The path of an event: late? -> wait for the watermark, sorted -> [`Nfa`]. The path of a watermark: due events and
+/// time limits of all keys in the order of (time, key). An event counts as done once the NFA has handled it, also while
+/// a partial match still refers to it.
+///
+/// When the parameters change the pattern, partial and held-back matches of the old one are dropped and
+/// [counted](Counts); events that still wait are matched by the new one. The same happens when a restored state was
+/// written under another pattern. A pattern that can't be compiled does not replace one that could: parameters refuse it
+/// with [`valid`](super::valid).
+pub struct CepOperator<K, F, I> {
+    key: K,
+    pattern: F,
+    time: Time,
+    limits: Limits,
+    /// In force. `None`: there has not been one that could be compiled.
+    nfa: Option<Nfa>,
+    keys: FxHashMap<Arc<str>, KeyState<I>>,
+    /// (when, key): the first that is due of a key's waiting events and time limits. Derived by [`Operator::start`].
+    timers: BTreeSet<(i64, Arc<str>)>,
+    /// Keys to tell the changelog about.
+    dirty: Vec<Arc<str>>,
+    meta: Meta,
+    meta_dirty: bool,
+    pending: u64,
+    work: Work,
+    scratch: (Vec<u8>, Vec<u8>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeyState<I> {
+    /// In the order of (time, arrival).
+    waiting: VecDeque<Waiting<I>>,
+    matcher: Matcher<I>,
+    #[serde(skip)]
+    scheduled: Option<i64>,
+    #[serde(skip)]
+    dirty: bool,
+    /// The changelog has it: a key that comes and goes between two commits is never told.
+    #[serde(skip)]
+    stored: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Waiting<I> {
+    at: i64,
+    /// Source records that it stands for.
+    records: u64,
+    event: I,
+}
+
+/// What is not of one key.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Meta {
+    /// The pattern in force, as JSON; empty if there is none.
+    pattern: String,
+    counts: Counts,
+}
+
+#[derive(Serialize, Deserialize)]
+enum EntryKey<'a> {
+    Meta,
+    Key(&'a str),
+}
+
+impl<I> Default for KeyState<I> {
+    fn default() -> Self {
+        let (scheduled, dirty, stored) = (None, false, false);
+        Self { waiting: VecDeque::new(), matcher: Matcher::default(), scheduled, dirty, stored }
+    }
+}
+
+impl<I> KeyState<I> {
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.matcher.is_empty()
+    }
+
+    fn schedule(&mut self, key: &Arc<str>, nfa: &Nfa, timers: &mut BTreeSet<(i64, Arc<str>)>) {
+        let waiting = self.waiting.front().map(|waiting| waiting.at);
+        let due = waiting.into_iter().chain(nfa.deadline(&self.matcher)).min();
+        if due == self.scheduled {
+            return;
+        }
+        if let Some(before) = self.scheduled {
+            timers.remove(&(before, key.clone()));
+        }
+        if let Some(due) = due {
+            timers.insert((due, key.clone()));
+        }
+        self.scheduled = due;
+    }
+}
+
+impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
+    /// Finds a pattern in the events of each key. `pattern` is read again whenever the parameters change, see
+    /// [`CepOperator`].
+    ///
+    /// ```
+    /// use millrace_core::cep::{Detected, FieldValue, Fields, Pattern, Time, field};
+    /// use millrace_core::params::NoParams;
+    /// use millrace_core::stream::job;
+    /// use millrace_core::testing::Harness;
+    ///
+    /// #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    /// struct Payment {
+    ///     card: String,
+    ///     amount: f64,
+    /// }
+    /// impl Fields for Payment {
+    ///     fn field(&self, name: &str) -> FieldValue<'_> {
+    ///         match name {
+    ///             "amount" => FieldValue::Number(self.amount),
+    ///             _ => FieldValue::Null,
+    ///         }
+    ///     }
+    /// }
+    /// let mut test = Harness::new(|| {
+    ///     job::<Payment, NoParams>("card-fraud", "A small amount, then a large one.")
+    ///         .source(|payment: &Payment| Some(payment))
+    ///         .key_by(|payment| &payment.card)
+    ///         .pattern(
+    ///             |_| {
+    ///                 Pattern::begin("small").where_(field("amount").lt(5.0))
+    ///                     .followed_by("large").where_(field("amount").gt(500.0))
+    ///                     .within(60_000)
+    ///             },
+    ///             Time::Event,
+    ///         )
+    ///         .filter(|found, _| matches!(found, Detected::Match { .. }))
+    ///         .to(|_| ("alerts", "all"))
+    /// });
+    /// test.record(&Payment { card: "c".into(), amount: 900.0 }, 2_000);
+    /// test.record(&Payment { card: "c".into(), amount: 1.0 }, 1_000);
+    /// test.watermark(2_000);
+    /// assert_eq!(test.emitted("alerts")[0]["match"]["stages"]["large"][0]["amount"], 900.0);
+    /// ```
+    #[allow(clippy::type_complexity)]
+    pub fn pattern<F: Fn(&P) -> Pattern>(
+        self,
+        pattern: F,
+        time: Time,
+    ) -> Stream<E, P, Detected<I>, Then<Op, CepOperator<K, F, I>>>
+    where
+        I: Clone + Serialize + DeserializeOwned + Fields,
+    {
+        self.pattern_within(pattern, time, Limits::default())
+    }
+
+    /// [`Keyed::pattern`] with other limits than the default.
+    #[allow(clippy::type_complexity)]
+    pub fn pattern_within<F: Fn(&P) -> Pattern>(
+        self,
+        pattern: F,
+        time: Time,
+        limits: Limits,
+    ) -> Stream<E, P, Detected<I>, Then<Op, CepOperator<K, F, I>>>
+    where
+        I: Clone + Serialize + DeserializeOwned + Fields,
+    {
+        self.stream.then(CepOperator::new(self.key, pattern, time, limits))
+    }
+}
+
+fn detected<I>(key: &Arc<str>, found: Found<I>) -> Detected<I> {
+    let (key, Found { stages, started, ended, timed_out }) = (key.clone(), found);
+    if timed_out {
+        Detected::TimedOut { key, stages, started, at: ended }
+    } else {
+        Detected::Match { key, stages, started, ended }
+    }
+}
+
+impl<K, F, I> CepOperator<K, F, I> {
+    fn new(key: K, pattern: F, time: Time, limits: Limits) -> Self {
+        Self {
+            key,
+            pattern,
+            time,
+            limits,
+            nfa: None,
+            keys: FxHashMap::default(),
+            timers: BTreeSet::new(),
+            dirty: Vec::new(),
+            meta: Meta::default(),
+            meta_dirty: false,
+            pending: 0,
+            work: Work::default(),
+            scratch: Default::default(),
+        }
+    }
+
+    /// The automaton in force.
+    pub fn graph(&self) -> Option<Graph> {
+        self.nfa.as_ref().map(Nfa::graph)
+    }
+
+    /// Live partial matches per state of the [graph](CepOperator::graph), over all keys.
+    pub fn live(&self) -> &[u64] {
+        &self.work.live
+    }
+
+    /// See [`Counts`].
+    pub fn counts(&self) -> Counts {
+        Counts { dropped: self.meta.counts.dropped + self.work.dropped, ..self.meta.counts }
+    }
+
+    /// Puts the pattern of the parameters in force.
+    fn change<P>(&mut self, ctx: &mut Context<'_, P>)
+    where
+        F: Fn(&P) -> Pattern,
+    {
+        let pattern = (self.pattern)(ctx.params);
+        let text = serde_json::to_string(&pattern).unwrap_or_default();
+        if self.nfa.is_some() && text == self.meta.pattern {
+            return;
+        }
+        let Ok(nfa) = compile(&pattern, self.limits) else {
+            ctx.violation(Violation::InvalidPattern);
+            return;
+        };
+        if text != self.meta.pattern {
+            self.meta.pattern = text;
+            self.meta_dirty = true;
+            for (key, state) in &mut self.keys {
+                let replaced = Nfa::forget(&mut state.matcher);
+                self.meta.counts.replaced += replaced;
+                if replaced > 0 && !state.dirty {
+                    state.dirty = true;
+                    self.dirty.push(key.clone());
+                }
+            }
+            // Not in the order of the map.
+            self.dirty.sort_unstable();
+        }
+        self.work.reset(&nfa);
+        self.timers.clear();
+        for (key, state) in &mut self.keys {
+            nfa.count(&state.matcher, &mut self.work);
+            state.scheduled = None;
+            state.schedule(key, &nfa, &mut self.timers);
+        }
+        self.nfa = Some(nfa);
+    }
+
+    /// Handles what is due in event time or, without events that wait, in processing time.
+    fn advance<P>(
+        &mut self,
+        to: i64,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&Detected<I>, EventTime, &mut Context<'_, P>),
+    ) where
+        I: Fields + Clone,
+    {
+        let Self { nfa: Some(nfa), keys, timers, dirty, pending, work, .. } = self else { return };
+        while timers.first().is_some_and(|(at, _)| *at <= to) {
+            let Some((at, key)) = timers.pop_first() else { break };
+            let Some(state) = keys.get_mut(&key) else {
+                ctx.violation(Violation::TimerWithoutWindow);
+                continue;
+            };
+            state.scheduled = None;
+            let mut emit = |found| out(&detected(&key, found), EventTime(at), ctx);
+            nfa.advance(&mut state.matcher, at, work, &mut emit);
+            let mut done = 0;
+            while state.waiting.front().is_some_and(|waiting| waiting.at <= at) {
+                let Some(waiting) = state.waiting.pop_front() else { break };
+                done += waiting.records;
+                nfa.event(&mut state.matcher, Cow::Owned(waiting.event), at, work, &mut emit);
+            }
+            *pending = pending.saturating_sub(done);
+            ctx.done(done);
+            state.schedule(&key, nfa, timers);
+            if !state.dirty {
+                state.dirty = true;
+                dirty.push(key);
+            }
+        }
+    }
+}
+
+impl<K, F, P, I> Operator<P, I> for CepOperator<K, F, I>
+where
+    K: Fn(&I) -> &str,
+    F: Fn(&P) -> Pattern,
+    I: Clone + Serialize + DeserializeOwned + Fields,
+{
+    type Out = Detected<I>;
+
+    fn record(
+        &mut self,
+        record: &I,
+        at: EventTime,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    ) {
+        if self.time == Time::Event && ctx.watermark.get().is_some_and(|watermark| at.0 <= watermark) {
+            ctx.late();
+            return;
+        }
+        let Self { nfa: Some(nfa), keys, timers, dirty, work, .. } = self else {
+            ctx.filtered();
+            return;
+        };
+        let name = (self.key)(record);
+        if !keys.contains_key(name) {
+            keys.insert(name.into(), KeyState::default());
+        }
+        let Some((key, _)) = keys.get_key_value(name) else { return };
+        let key = key.clone();
+        let Some(state) = keys.get_mut(name) else { return };
+        match self.time {
+            Time::Event => {
+                if state.waiting.len() >= self.limits.buffered_events {
+                    self.meta.counts.refused += 1;
+                    self.meta_dirty = true;
+                    ctx.filtered();
+                    return;
+                }
+                let records = ctx.keep();
+                self.pending += records;
+                let place = state.waiting.partition_point(|waiting| waiting.at <= at.0);
+                state.waiting.insert(place, Waiting { at: at.0, records, event: record.clone() });
+            }
+            Time::Processing => ctx.derive(|ctx| {
+                // A clock that is set back stands still for partial matches.
+                let latest = state.matcher.runs.last().map_or(i64::MIN, |run| run.started);
+                let now = ctx.now.max(latest);
+                let mut emit = |found| out(&detected(&key, found), EventTime(now), &mut *ctx);
+                nfa.advance(&mut state.matcher, now, work, &mut emit);
+                nfa.event(&mut state.matcher, Cow::Borrowed(record), now, work, &mut emit);
+            }),
+        }
+        state.schedule(&key, nfa, timers);
+        if !state.dirty {
+            state.dirty = true;
+            dirty.push(key);
+        }
+    }
+
+    fn watermark(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    ) {
+        if self.time == Time::Event {
+            self.advance(ctx.watermark.0, ctx, out);
+        }
+    }
+
+    fn processing_time(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    ) {
+        if self.time == Time::Processing {
+            self.advance(ctx.now, ctx, out);
+        }
+    }
+
+    fn start(&mut self, ctx: &mut Context<'_, P>) {
+        // Whatever was loaded, timers and counts follow from it again.
+        self.nfa = None;
+        self.change(ctx);
+    }
+
+    fn params_changed(&mut self, ctx: &mut Context<'_, P>) {
+        self.change(ctx);
+    }
+
+    fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {
+        visit(self);
+    }
+
+    fn pending(&self) -> u64 {
+        self.pending
+    }
+}
+
+impl<K, F, I: Serialize + DeserializeOwned> Table for CepOperator<K, F, I> {
+    fn changes(&mut self, change: &mut Change<'_>) {
+        let (mut key_bytes, mut value) = std::mem::take(&mut self.scratch);
+        let counts = self.counts();
+        if std::mem::take(&mut self.meta_dirty) || counts != self.meta.counts {
+            self.meta.counts = counts;
+            self.work.dropped = 0;
+            encode(&EntryKey::Meta, &mut key_bytes);
+            encode(&self.meta, &mut value);
+            change(&key_bytes, Some(&value));
+        }
+        for key in self.dirty.drain(..) {
+            encode(&EntryKey::Key(&key), &mut key_bytes);
+            match self.keys.get_mut(&key) {
+                Some(state) if !state.is_empty() => {
+                    (state.dirty, state.stored) = (false, true);
+                    encode(&*state, &mut value);
+                    change(&key_bytes, Some(&value));
+                }
+                // A key that has become empty stays until here, so that one with many events is not made again for each.
+                Some(state) => {
+                    if state.stored {
+                        change(&key_bytes, None);
+                    }
+                    self.keys.remove(&key);
+                }
+                None => {}
+            }
+        }
+        self.scratch = (key_bytes, value);
+    }
+
+    fn snapshot(&self, entry: &mut Change<'_>) {
+        let (mut key_bytes, mut value) = (Vec::new(), Vec::new());
+        let meta = Meta { counts: self.counts(), ..self.meta.clone() };
+        if meta != Meta::default() {
+            encode(&EntryKey::Meta, &mut key_bytes);
+            encode(&meta, &mut value);
+            entry(&key_bytes, Some(&value));
+        }
+        for (key, state) in self.keys.iter().filter(|(_, state)| !state.is_empty()) {
+            encode(&EntryKey::Key(key), &mut key_bytes);
+            encode(state, &mut value);
+            entry(&key_bytes, Some(&value));
+        }
+    }
+
+    fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
+        // EntryKey borrows from the bytes, so it is read without the helper for owned types.
+        let Some((_, rest)) = key.split_first() else { return Err(StateError::Damaged("no key".to_owned())) };
+        match postcard::from_bytes(rest).map_err(|e| StateError::Damaged(e.to_string()))? {
+            EntryKey::Meta => self.meta = value.map(decode).transpose()?.unwrap_or_default(),
+            EntryKey::Key(key) => {
+                let records = |state: &KeyState<I>| state.waiting.iter().map(|w| w.records).sum::<u64>();
+                if let Some(before) = self.keys.remove(key) {
+                    self.pending = self.pending.saturating_sub(records(&before));
+                }
+                if let Some(bytes) = value {
+                    let state = KeyState { stored: true, ..decode(bytes)? };
+                    self.pending += records(&state);
+                    self.keys.insert(key.into(), state);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.keys.values().filter(|state| !state.is_empty()).count()
+    }
+}
