@@ -45,7 +45,7 @@ use serde::de::DeserializeOwned;
 pub use keyed::KeyedState;
 pub(crate) use kinds::Access;
 pub use kinds::{AggregatingState, ReducingState, ValueState};
-pub use map::{ListState, MapState};
+pub use map::{ListState, MapKey, MapState};
 pub use sorted::SortedState;
 pub use ttl::{Moment, Refresh, Timed, Ttl};
 
