@@ -195,7 +195,18 @@ pub trait Operator<P, I> {
 }
 
 /// One operator behind the other.
-pub struct Then<A, B>(A, B);
+pub struct Then<A, B> {
+    first: A,
+    second: B,
+    /// The watermark that `second` knows: it takes what a rising watermark brings out of `first` before it rises itself.
+    behind: Watermark,
+}
+
+impl<A, B> Then<A, B> {
+    fn new(first: A, second: B) -> Self {
+        Self { first, second, behind: Watermark::NONE }
+    }
+}
 
 impl<P, I, A, B> Operator<P, I> for Then<A, B>
 where
@@ -211,7 +222,7 @@ where
         ctx: &mut Context<'_, P>,
         out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
     ) {
-        let Self(first, second) = self;
+        let Self { first, second, .. } = self;
         first.record(record, at, ctx, &mut |record, at, ctx| second.record(record, at, ctx, out));
     }
 
@@ -220,8 +231,13 @@ where
         ctx: &mut Context<'_, P>,
         out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
     ) {
-        let Self(first, second) = self;
-        first.watermark(ctx, &mut |record, at, ctx| second.record(record, at, ctx, out));
+        let Self { first, second, behind } = self;
+        let before = std::mem::replace(behind, ctx.watermark);
+        first.watermark(ctx, &mut |record, at, ctx| {
+            let risen = std::mem::replace(&mut ctx.watermark, before);
+            second.record(record, at, ctx, out);
+            ctx.watermark = risen;
+        });
         second.watermark(ctx, out);
     }
 
@@ -230,33 +246,34 @@ where
         ctx: &mut Context<'_, P>,
         out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
     ) {
-        let Self(first, second) = self;
+        let Self { first, second, .. } = self;
         first.processing_time(ctx, &mut |record, at, ctx| second.record(record, at, ctx, out));
         second.processing_time(ctx, out);
     }
 
     fn reference(&mut self, event: &dyn Any) {
-        self.0.reference(event);
-        self.1.reference(event);
+        self.first.reference(event);
+        self.second.reference(event);
     }
 
     fn start(&mut self, ctx: &mut Context<'_, P>) {
-        self.0.start(ctx);
-        self.1.start(ctx);
+        self.behind = ctx.watermark;
+        self.first.start(ctx);
+        self.second.start(ctx);
     }
 
     fn params_changed(&mut self, ctx: &mut Context<'_, P>) {
-        self.0.params_changed(ctx);
-        self.1.params_changed(ctx);
+        self.first.params_changed(ctx);
+        self.second.params_changed(ctx);
     }
 
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {
-        self.0.tables(visit);
-        self.1.tables(visit);
+        self.first.tables(visit);
+        self.second.tables(visit);
     }
 
     fn pending(&self) -> u64 {
-        self.0.pending() + self.1.pending()
+        self.first.pending() + self.second.pending()
     }
 }
 
@@ -422,7 +439,7 @@ pub struct Stream<E, P, I, Op> {
 
 impl<E, P, I, Op> Stream<E, P, I, Op> {
     pub(crate) fn then<O, B: Operator<P, I, Out = O>>(self, next: B) -> Stream<E, P, O, Then<Op, B>> {
-        Stream { descriptor: self.descriptor, op: Then(self.op, next), types: PhantomData }
+        Stream { descriptor: self.descriptor, op: Then::new(self.op, next), types: PhantomData }
     }
 
     /// Keeps what satisfies the predicate.

@@ -336,6 +336,8 @@ impl<E: 'static> AppTask<E> {
     fn tick(&mut self, now: i64, effects: &mut Effects) {
         if now > self.now {
             self.now = now;
+            // A timer may change state and emit: both belong to the next commit.
+            self.dirty = true;
             let watermark = self.multiplexer.watermark();
             let mut scope = Scope { now, watermark, max_seen: None, origin: None, effects: &mut *effects };
             for job in &mut self.jobs {
