@@ -181,10 +181,11 @@ where
                     panes.add_session(&arrival, session, epoch, &mut firing(function, ctx, out));
                 }
             } else {
-                let mut windows = epoch.assign(t).inspect(|_| assigned = true).filter(open).peekable();
-                if windows.peek().is_some() {
+                // They end in this order: those behind the first that is open are open.
+                let mut windows = epoch.assign(t).inspect(|_| assigned = true);
+                if let Some(first) = windows.find(open) {
                     arrival.owned = keep(ctx);
-                    panes.add(&arrival, windows, &mut firing(function, ctx, out));
+                    panes.add(&arrival, first, windows, &mut firing(function, ctx, out));
                 }
             }
         }

@@ -29,18 +29,20 @@ struct Key<Acc> {
     planned: [Option<i64>; 2],
 }
 
+/// In this order: what a record needs is together.
 #[derive(Debug)]
+#[repr(C)]
 struct Pane<Acc> {
     window: TimeWindow,
-    /// `None`: purged.
-    contents: Option<Acc>,
+    trigger: TriggerState,
+    dirty: bool,
     /// Records for which this is the first of their windows: the ones that count as pending.
     owned: u64,
-    dirty: bool,
+    /// `None`: purged.
+    contents: Option<Acc>,
     cleanup: i64,
     /// The window as it was made: its name in the state, which stays when a session grows.
     id: TimeWindow,
-    trigger: TriggerState,
     /// When to look at it, by domain.
     due: [Option<i64>; 2],
 }
@@ -225,16 +227,18 @@ impl<Acc> Panes<Acc> {
     pub fn add<P, I, F: WindowFunction<P, I, Acc = Acc>>(
         &mut self,
         arrival: &Arrival<'_, I, F>,
-        windows: impl Iterator<Item = Assigned>,
+        first: Assigned,
+        others: impl Iterator<Item = Assigned>,
         fire: &mut impl FnMut(&Arc<str>, TimeWindow, &Acc),
     ) {
         let Self { keys, timers, dirty, pending } = self;
         *pending += arrival.owned;
         with_key(keys, arrival.key, |key| {
-            let mut owned = arrival.owned;
-            for assigned in windows {
+            let pane = key.pane(first);
+            key.add(pane, arrival, arrival.owned, timers, dirty, fire);
+            for assigned in others {
                 let pane = key.pane(assigned);
-                key.add(pane, arrival, std::mem::take(&mut owned), timers, dirty, fire);
+                key.add(pane, arrival, 0, timers, dirty, fire);
             }
         });
     }

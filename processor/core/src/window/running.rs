@@ -38,13 +38,17 @@ impl<Acc> Running<Acc> {
     ) -> Acc {
         let end = start + i128::from(aligned.size);
         let mut acc = function.create();
+        // From the back: what a window adds is near it, and a key may have many slices.
+        let before = |index: usize, t: i128| {
+            let earlier = slices.range(..index).rposition(|slice| i128::from(slice.start) < t);
+            earlier.map_or(0, |earlier| earlier + 1)
+        };
         let between = |from: i128, to: i128| {
-            let first = slices.partition_point(|slice| i128::from(slice.start) < from);
-            let last = slices.partition_point(|slice| i128::from(slice.start) < to);
-            slices.range(first..last.max(first))
+            let last = before(slices.len(), to);
+            slices.range(before(last, from)..last)
         };
         if !F::SMALL {
-            between(start.max(i64::MIN.into()), end).for_each(|slice| function.merge(&mut acc, &slice.acc));
+            between(start, end).for_each(|slice| function.merge(&mut acc, &slice.acc));
             return acc;
         }
         let block = aligned.size / aligned.slide * aligned.slide;

@@ -121,8 +121,8 @@ impl<Acc> Key<Acc> {
     }
 
     fn slice(&mut self, start: i64) -> Option<&mut Slice<Acc>> {
-        let index = self.slices.binary_search_by_key(&start, |slice| slice.start).ok()?;
-        self.slices.get_mut(index)
+        // Most often the last one.
+        self.slices.iter_mut().rfind(|slice| slice.start == start)
     }
 
     /// Start of the first window from `start` on that holds a slice.

@@ -192,7 +192,10 @@ impl Aligned {
         match t.checked_sub(self.offset) {
             Some(shifted) => shifted.rem_euclid(self.slide),
             // Near the ends of the range, where 64 bits don't do.
-            None => (t.rem_euclid(self.slide) - self.offset % self.slide).rem_euclid(self.slide),
+            None => {
+                let shifted = i128::from(t) - i128::from(self.offset);
+                clamp(shifted.rem_euclid(i128::from(self.slide)))
+            }
         }
     }
 
@@ -257,6 +260,7 @@ mod tests {
             WindowSpec::Tumbling { size: 10, offset: -3 },
             WindowSpec::Sliding { size: 10, slide: 3, offset: 2 },
             WindowSpec::Sliding { size: i64::MAX, slide: i64::MAX / 2, offset: 2 },
+            WindowSpec::Sliding { size: i64::MAX, slide: i64::MAX, offset: 1 - i64::MAX },
             WindowSpec::session(10),
             WindowSpec::tumbling(i64::MAX),
         ] {

@@ -243,6 +243,46 @@ fn the_end_of_a_stream_ends_global_windows_at_once() {
     assert_eq!(windows(&mut test), [json!([i64::MIN, i64::MAX, 1])]);
 }
 
+#[test]
+fn the_ends_of_time_are_times_like_others() {
+    let half = i64::MAX / 2;
+    let specs = [
+        WindowSpec::Tumbling { size: 10, offset: -3 },
+        WindowSpec::tumbling(i64::MAX),
+        WindowSpec::Sliding { size: 10, slide: 4, offset: 1 },
+        WindowSpec::Sliding { size: i64::MAX, slide: half, offset: 1 - half },
+        WindowSpec::session(10),
+        WindowSpec::session(i64::MAX),
+        WindowSpec::Global,
+    ];
+    let triggers = [
+        Trigger::EventTime,
+        Trigger::ProcessingTime,
+        Trigger::ContinuousEventTime { interval: half },
+        Trigger::ContinuousProcessingTime { interval: 7 },
+        Trigger::Count { n: 1 },
+        Trigger::EndOfStream,
+    ];
+    for (spec, trigger) in specs.into_iter().flat_map(|spec| triggers.map(|trigger| (spec, trigger))) {
+        for time in [TimeDomain::Event, TimeDomain::Processing] {
+            let mut test = Harness::new(move || job_with(spec, time, trigger, false));
+            for at in [0, i64::MIN, i64::MIN + 5, i64::MAX - 5, i64::MAX] {
+                test.record(&event(), at);
+                test.restore();
+            }
+            for to in [i64::MIN + 3, -1, 8, i64::MAX - 2, i64::MAX] {
+                test.watermark(to);
+                test.processing_time(to);
+                test.record(&event(), to);
+                test.restore();
+                let (stats, pending) = (test.job().stats(), test.job().pending());
+                assert!(stats.balances(pending) && stats.violations == 0, "{spec:?} {trigger:?} {stats:?}");
+            }
+            assert!(trigger != Trigger::EventTime || !windows(&mut test).is_empty(), "{spec:?}");
+        }
+    }
+}
+
 /// Run with `cargo test --release -p millrace-core --lib -- --ignored --nocapture throughput`.
 #[test]
 #[ignore = "measures"]
@@ -254,6 +294,9 @@ fn throughput() {
         ("sliding 60 s by 10 s", WindowSpec::sliding(60_000, 10_000)),
         ("session 1 s", WindowSpec::session(1_000)),
     ] {
+        if std::env::var("ONLY").is_ok_and(|only| !what.contains(&only)) {
+            continue;
+        }
         let mut test = Harness::new(move || job_with(spec, TimeDomain::Event, Trigger::EventTime, false));
         let mut events: Vec<Event> = keys.iter().map(|key| (key.clone(), 1)).collect();
         events.reverse();
