@@ -25,7 +25,7 @@ pub enum Event {
 }
 
 /// A measurement.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
     /// Whose.
     pub sensor: Arc<str>,
@@ -58,6 +58,8 @@ pub struct Driver {
     readings: Vec<Event>,
     effects: Effects,
     clock: i64,
+    /// Before each round, ms.
+    pause: i64,
 }
 
 /// Records of a round: at least 65 536.
@@ -90,7 +92,7 @@ impl Driver {
 
     /// Without events and not started.
     pub fn empty(job: Box<dyn Job<Event>>) -> Self {
-        Self { job, readings: Vec::new(), effects: Effects::default(), clock: 0 }
+        Self { job, readings: Vec::new(), effects: Effects::default(), clock: 0, pause: 0 }
     }
 
     /// The state is loaded.
@@ -101,6 +103,7 @@ impl Driver {
 
     /// A round.
     pub fn round(&mut self) {
+        self.clock += self.pause;
         for (i, event) in self.readings.iter().enumerate() {
             self.clock += 1;
             let origin = Some(Origin { topic: "readings", partition: 0, offset: self.clock });
@@ -152,7 +155,12 @@ fn scope(clock: i64, origin: Option<Origin>, effects: &mut Effects) -> Scope<'_>
 
 /// Measures rounds of a job in its steady state; the commits between them are not measured.
 pub fn rounds(bencher: Bencher<'_, '_>, keys: usize, job: Box<dyn Job<Event>>) {
-    let driver = RefCell::new(Driver::new(job, keys));
+    rounds_apart(bencher, keys, 0, job);
+}
+
+/// The same with a pause before each round, ms of event time.
+pub fn rounds_apart(bencher: Bencher<'_, '_>, keys: usize, pause: i64, job: Box<dyn Job<Event>>) {
+    let driver = RefCell::new(Driver { pause, ..Driver::new(job, keys) });
     driver.borrow_mut().round();
     bencher
         .counter(ItemsCount::new(round(keys)))

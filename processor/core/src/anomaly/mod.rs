@@ -55,7 +55,7 @@ use crate::time::EventTime;
 /// Judges values one by one.
 pub trait Detector: Sized {
     /// What is kept per key. The default is before the first value.
-    type State: Default + Serialize + DeserializeOwned;
+    type State: Default + PartialEq + Serialize + DeserializeOwned;
 
     /// # Errors
     /// The first setting that is out of its limits.

@@ -1,0 +1,34 @@
+//! Records per second of pattern detection.
+
+use divan::Bencher;
+use millrace_core::cep::{FieldValue, Fields, Pattern, Time, field};
+use millrace_core::params::NoParams;
+use millrace_core::stream::job;
+
+use crate::driver::{Event, KEYS, Reading, round_ms, rounds};
+
+impl Fields for Reading {
+    fn field(&self, name: &str) -> FieldValue<'_> {
+        match name {
+            "sensor" => FieldValue::Text(&self.sensor),
+            "value" => FieldValue::Number(self.value),
+            _ => FieldValue::Null,
+        }
+    }
+}
+
+/// A very low reading, then a very high one: three in a hundred begin, six can end it.
+#[divan::bench(args = KEYS, sample_size = 1, sample_count = 5)]
+fn pattern(bencher: Bencher<'_, '_>, keys: usize) {
+    let pattern = Pattern::begin("low")
+        .where_(field("value").lt(20.3))
+        .followed_by("high")
+        .where_(field("value").gt(29.0))
+        .within(round_ms(keys));
+    let job = job::<Event, NoParams>("swings", "From very low to very high.")
+        .source(Event::reading)
+        .key_by(|reading| &reading.sensor)
+        .pattern(move |_| pattern.clone(), Time::Event)
+        .to(|_| ("swings", ""));
+    rounds(bencher, keys, job);
+}

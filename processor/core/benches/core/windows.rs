@@ -1,0 +1,41 @@
+//! Records per second of sliding windows and sessions.
+
+use divan::Bencher;
+use millrace_core::aggregate::{Avg, Count};
+use millrace_core::params::NoParams;
+use millrace_core::stream::job;
+use millrace_core::window::WindowSpec;
+
+use crate::driver::{Event, KEYS, Reading, round_ms, rounds, rounds_apart};
+
+fn value(reading: &Reading) -> f64 {
+    reading.value
+}
+
+/// Each record is in four windows; each round fires four for every key.
+#[divan::bench(args = KEYS, sample_size = 1, sample_count = 5)]
+fn sliding_window(bencher: Bencher<'_, '_>, keys: usize) {
+    let (size, slide) = (round_ms(keys), round_ms(keys) / 4);
+    let job = job::<Event, NoParams>("sliding", "Readings of a round, every quarter of it.")
+        .source(Event::reading)
+        .key_by(|reading| &reading.sensor)
+        .window(move |_| WindowSpec::sliding(size, slide))
+        .aggregate((Count, Avg(value)))
+        .map(|result, _, _| (result.window.start, result.value))
+        .to(|_| ("sliding", ""));
+    rounds(bencher, keys, job);
+}
+
+/// Each round is one session of every key, ended by the pause before the next.
+#[divan::bench(args = KEYS, sample_size = 1, sample_count = 5)]
+fn session_window(bencher: Bencher<'_, '_>, keys: usize) {
+    let gap = round_ms(keys);
+    let job = job::<Event, NoParams>("sessions", "Readings until a pause.")
+        .source(Event::reading)
+        .key_by(|reading| &reading.sensor)
+        .window(move |_| WindowSpec::session(gap))
+        .aggregate((Count, Avg(value)))
+        .map(|result, _, _| (result.window.start, result.value))
+        .to(|_| ("sessions", ""));
+    rounds_apart(bencher, keys, 2 * gap, job);
+}
