@@ -54,4 +54,4 @@ pub use effect::{Effect, Effects};
 pub use params::Params;
 pub use stream::{Job, job};
 pub use task::{App, Application, Input, Record, Source, Task};
-pub use time::{EventTime, TimeWindow, Watermark};
+pub use time::{EventTime, TimeDomain, TimeWindow, Watermark};

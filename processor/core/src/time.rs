@@ -41,3 +41,13 @@ impl TimeWindow {
         if self.end == i64::MAX { i64::MAX } else { self.end.saturating_sub(1) }
     }
 }
+
+/// Which time something goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub enum TimeDomain {
+    /// The times of the records: it follows the watermark, and records can be late.
+    #[default]
+    Event,
+    /// The clock, as an input of the task: nothing is late.
+    Processing,
+}

@@ -4,7 +4,8 @@
 //! registered, fired in the order of (time, key). They travel with the state of their operator.
 //!
 //! ```
-//! use millrace_core::timer::{TimeDomain, Timers};
+//! use millrace_core::time::TimeDomain;
+//! use millrace_core::timer::Timers;
 //!
 //! let mut timers = Timers::default();
 //! timers.register(TimeDomain::Event, 20, "a");
@@ -25,15 +26,7 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::state::{Change, StateError, Table, decode, encode};
-
-/// Which clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum TimeDomain {
-    /// The watermark.
-    Event,
-    /// The clock of the machine, as an input.
-    Processing,
-}
+use crate::time::TimeDomain;
 
 /// The timers of an operator.
 #[derive(Debug, Default)]

@@ -1,8 +1,8 @@
 //! Fuzz targets as ordinary tests: any bytes that claim to be state, and any JSON that claims to be parameters, are an
 //! error or are read; they never panic.
 //!
-//! Each runs over three kinds of bytes: arbitrary ones, the ones of a real state with a few of them changed, and a real
-//! state cut short. `PROPTEST_CASES=100000 cargo test --release --test fuzz` looks longer.
+//! Each runs over arbitrary bytes, and over those of a real state with a few of them changed, more of them, or cut
+//! short. `PROPTEST_CASES=100000 cargo test --release --test fuzz` looks longer.
 #![allow(missing_docs)]
 
 use std::collections::VecDeque;

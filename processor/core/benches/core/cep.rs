@@ -1,7 +1,7 @@
 //! Records per second of pattern detection.
 
 use divan::Bencher;
-use millrace_core::cep::{FieldValue, Fields, Pattern, field};
+use millrace_core::cep::{FieldValue, Fields, Pattern, Time, field};
 use millrace_core::params::NoParams;
 use millrace_core::stream::job;
 
@@ -28,7 +28,7 @@ fn pattern(bencher: Bencher<'_, '_>, keys: usize) {
     let job = job::<Event, NoParams>("swings", "From very low to very high.")
         .source(Event::reading)
         .key_by(|reading| &reading.sensor)
-        .pattern(move |_| pattern.clone())
+        .pattern(move |_| pattern.clone(), Time::Event)
         .to(|_| ("swings", ""));
     rounds(bencher, keys, job);
 }

@@ -5,9 +5,12 @@
 //! counted: a figure near zero per record is what the steady state should show. One core, nothing else running, or the
 //! figures mean nothing.
 
+mod cep;
 mod driver;
 mod operators;
+mod process;
 mod state;
+mod windows;
 
 #[global_allocator]
 static ALLOC: divan::AllocProfiler = divan::AllocProfiler::system();

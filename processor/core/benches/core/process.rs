@@ -7,7 +7,7 @@ use millrace_core::join::{Interval, JoinType};
 use millrace_core::params::NoParams;
 use millrace_core::process::{Current, ProcessContext, ProcessFunction, Timer};
 use millrace_core::stream::job;
-use millrace_core::timer::TimeDomain;
+use millrace_core::time::TimeDomain;
 
 use crate::driver::{Event, KEYS, Reading, round_ms, rounds};
 
@@ -51,7 +51,7 @@ impl<P> ProcessFunction<P, Reading> for Silence {
         ctx: &mut ProcessContext<'_, '_, P, i64>,
     ) {
         **deadline = None;
-        ctx.collect(timer.at);
+        ctx.collect(timer.time);
     }
 }
 

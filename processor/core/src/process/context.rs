@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use crate::state::{Access, Moment};
 use crate::stream::Context;
+use crate::time::TimeDomain;
 use crate::time::{EventTime, Watermark};
-use crate::timer::{TimeDomain, Timers};
+use crate::timer::Timers;
 
 /// The state of the key at hand. It notices whether it is read or written: only what was written goes to the
 /// changelog, and access refreshes its time to live.

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::{Current, ProcessContext};
 use crate::state::{State, Ttl};
 use crate::time::EventTime;
-use crate::timer::TimeDomain;
+use crate::time::TimeDomain;
 
 /// A timer that fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

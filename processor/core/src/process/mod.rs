@@ -12,7 +12,7 @@
 //! use millrace_core::process::{Current, ProcessContext, ProcessFunction, Timer};
 //! use millrace_core::stream::{Job, job};
 //! use millrace_core::testing::Harness;
-//! use millrace_core::timer::TimeDomain;
+//! use millrace_core::time::TimeDomain;
 //! use millrace_core::EventTime;
 //!
 //! /// Says which sensors have been silent for a minute.

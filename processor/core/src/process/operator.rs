@@ -5,7 +5,8 @@ use super::{Current, ProcessContext, ProcessFunction, Timer};
 use crate::state::{KeyedState, Moment, State, Table, Ttl, ValueState};
 use crate::stream::{Context, Operator};
 use crate::time::EventTime;
-use crate::timer::{TimeDomain, Timers};
+use crate::time::TimeDomain;
+use crate::timer::Timers;
 
 /// Runs a process function. Flink's `KeyedProcessOperator`.
 pub struct Process<K, F, S, O> {

@@ -5,7 +5,7 @@ use crate::params::NoParams;
 use crate::state::{ListState, State};
 use crate::stream::{Job, job};
 use crate::testing::Harness;
-use crate::timer::TimeDomain;
+use crate::time::TimeDomain;
 
 type Event = (String, i64);
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::timer::TimeDomain;
+use crate::time::TimeDomain;
 
 #[derive(Debug, Clone)]
 enum Step {

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::stream::Context;
 use crate::time::EventTime;
-use crate::timer::{Deadlines, TimeDomain};
+use crate::time::TimeDomain;
+use crate::timer::Deadlines;
 
 /// Expired entries that one call of [`State::expire`](super::State::expire) looks at.
 pub(super) const AT_ONCE: usize = 256;

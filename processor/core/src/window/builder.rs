@@ -4,8 +4,9 @@ use serde::de::DeserializeOwned;
 use super::function::{Collect, Incremental};
 use super::operator::{WindowOperator, Windowed};
 use super::trigger::Rules;
-use super::{Aggregate, TimeDomain, Trigger, WindowSpec};
+use super::{Aggregate, Trigger, WindowSpec};
 use crate::stream::{Keyed, Stream, Then};
+use crate::time::TimeDomain;
 
 impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
     /// Groups by window. `spec` is read again whenever the parameters change: open windows finish under their own, see

@@ -33,4 +33,4 @@ pub use builder::Windows;
 pub use operator::Windowed;
 pub use schedule::{Assigned, Schedule};
 pub use spec::{InvalidWindow, WindowSpec};
-pub use trigger::{TimeDomain, Trigger};
+pub use trigger::Trigger;

@@ -9,10 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Aggregate, TimeDomain, Trigger, WindowSpec};
+use super::{Aggregate, Trigger, WindowSpec};
 use crate::stream::{Job, job};
 use crate::testing::Harness;
 use crate::time::EventTime;
+use crate::time::TimeDomain;
 
 type Event = (String, i64);
 

@@ -9,10 +9,11 @@ use super::function::WindowFunction;
 use super::panes::{Arrival, Panes, StoredPane};
 use super::schedule::{Assigned, Schedule};
 use super::slices::{Slices, Slicing, StoredSlice};
-use super::trigger::{Clock, Rules, TimeDomain};
+use super::trigger::{Clock, Rules};
 use crate::invariant::Violation;
 use crate::state::{Change, StateError, Table, decode, encode};
 use crate::stream::{Context, Operator};
+use crate::time::TimeDomain;
 use crate::time::{EventTime, TimeWindow};
 
 /// A result of a window.

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::function::WindowFunction;
 use super::schedule::{Assigned, Epoch};
 use super::timers::Timers;
-use super::trigger::{Clock, Rules, TimeDomain, TriggerState};
+use super::trigger::{Clock, Rules, TriggerState};
+use crate::time::TimeDomain;
 use crate::time::{EventTime, TimeWindow};
 
 /// An accumulator and a trigger state for each key and window: what all windows have but those that are
@@ -373,7 +374,7 @@ impl<Acc> Panes<Acc> {
             }
         }
         if let Some(StoredPane { window, cleanup, owned, trigger, contents }) = stored {
-            self.pending += owned;
+            self.pending = self.pending.saturating_add(owned);
             let window = window.unwrap_or(id);
             let pane = Pane { id, owned, trigger, contents, ..Pane::new(Assigned { window, cleanup }) };
             with_key(&mut self.keys, name, |key| key.panes.push(pane));

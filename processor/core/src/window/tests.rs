@@ -5,11 +5,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Aggregate, TimeDomain, Trigger, WindowSpec};
+use super::{Aggregate, Trigger, WindowSpec};
 use crate::params::NoParams;
 use crate::stream::{Job, job};
 use crate::testing::Harness;
 use crate::time::EventTime;
+use crate::time::TimeDomain;
 
 type Event = (String, i64);
 
@@ -280,50 +281,5 @@ fn the_ends_of_time_are_times_like_others() {
             }
             assert!(trigger != Trigger::EventTime || !windows(&mut test).is_empty(), "{spec:?}");
         }
-    }
-}
-
-/// Run with `cargo test --release -p millrace-core --lib -- --ignored --nocapture throughput`.
-#[test]
-#[ignore = "measures"]
-fn throughput() {
-    let keys: Vec<String> = (0..10_000).map(|n| format!("sensor-{n:05}")).collect();
-    for (what, spec) in [
-        ("tumbling 60 s", WindowSpec::tumbling(60_000)),
-        ("sliding 60 s by 1 s", WindowSpec::sliding(60_000, 1_000)),
-        ("sliding 60 s by 10 s", WindowSpec::sliding(60_000, 10_000)),
-        ("session 1 s", WindowSpec::session(1_000)),
-    ] {
-        if std::env::var("ONLY").is_ok_and(|only| !what.contains(&only)) {
-            continue;
-        }
-        let mut test = Harness::new(move || job_with(spec, TimeDomain::Event, Trigger::EventTime, false));
-        let mut events: Vec<Event> = keys.iter().map(|key| (key.clone(), 1)).collect();
-        events.reverse();
-        // 100,000 records per second of event time: each key ten times, with disorder.
-        let (mut records, mut results) = (0_u64, 0_usize);
-        // Time on the processor, ns: others may be running.
-        let on_cpu = || {
-            let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-            stat.split(' ').next().unwrap().parse::<u64>().unwrap()
-        };
-        let mut spent = 0;
-        for tenth in 0..700_i64 {
-            let begin = on_cpu();
-            for (number, event) in events.iter().enumerate() {
-                let jitter = (number as i64).wrapping_mul(7_919) % 2_000;
-                test.record(event, tenth * 100 + jitter);
-            }
-            test.watermark(tenth * 100 - 1);
-            spent += on_cpu() - begin;
-            records += events.len() as u64;
-            results += test.rest().len();
-            // A commit a second.
-            if tenth % 10 == 0 {
-                test.job().tables(&mut |table| table.changes(&mut |_, _| {}));
-            }
-        }
-        let rate = records as f64 / spent as f64 * 1e3;
-        println!("{what}: {rate:.2} M records/s, {results} results");
     }
 }

@@ -3,17 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::InvalidWindow;
 use super::schedule::Epoch;
 use super::slices::Slicing;
-use crate::time::TimeWindow;
-
-/// What windows are made of: the times of the records, or the clock when they are processed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TimeDomain {
-    /// Event time: windows follow the watermark, records can be late.
-    #[default]
-    Event,
-    /// Processing time: windows follow the clock, nothing is late.
-    Processing,
-}
+use crate::time::{TimeDomain, TimeWindow};
 
 /// When a window gives its result. The names are Flink's (`EventTimeTrigger`, `CountTrigger`, .., release 1.20).
 ///

@@ -5,7 +5,7 @@ use millrace_core::process::{Current, ProcessContext, ProcessFunction, Timer};
 use millrace_core::state::{Refresh, Ttl};
 use millrace_core::stream::{Job, job};
 use millrace_core::testing::Harness;
-use millrace_core::timer::TimeDomain;
+use millrace_core::time::TimeDomain;
 use millrace_core::{Effect, EventTime};
 use serde_json::{Value, json};
 

@@ -4,7 +4,8 @@
 use millrace_core::params::NoParams;
 use millrace_core::stream::{Job, Operator, job};
 use millrace_core::testing::Harness;
-use millrace_core::window::{Aggregate, InvalidWindow, TimeDomain, Trigger, WindowSpec, Windowed, Windows};
+use millrace_core::time::TimeDomain;
+use millrace_core::window::{Aggregate, InvalidWindow, Trigger, WindowSpec, Windowed, Windows};
 use millrace_core::{Effect, EventTime, TimeWindow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
