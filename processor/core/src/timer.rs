@@ -23,7 +23,6 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
 
 use crate::state::{Change, StateError, Table, decode, encode};
 use crate::time::TimeDomain;

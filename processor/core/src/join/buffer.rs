@@ -36,7 +36,7 @@ impl<T: Serialize + DeserializeOwned> Buffer<T> {
     pub fn push(&mut self, key: &str, at: i64, value: T, matched: bool, owned: u64) {
         self.records.set(key, (at, self.next), Record { value, owned, matched });
         self.next += 1;
-        self.pending += owned;
+        self.pending = self.pending.saturating_add(owned);
     }
 
     /// The key, shared with the records if there are some.

@@ -294,7 +294,7 @@ impl<Acc> Slices<Acc> {
             }
         }
         if let Some(StoredSlice { owned, acc }) = stored {
-            self.pending += owned;
+            self.pending = self.pending.saturating_add(owned);
             let key = self.keys.entry(Arc::from(name)).or_insert_with(|| Key::new(name));
             key.slices.push_back(Slice { start, acc, owned, dirty: false });
         }

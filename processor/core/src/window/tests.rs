@@ -283,3 +283,31 @@ fn the_ends_of_time_are_times_like_others() {
         }
     }
 }
+
+#[test]
+fn windows_of_windows_of_the_same_size_are_not_late() {
+    let mut test = Harness::new(|| {
+        job::<Event, NoParams>("most", "Records per key and minute, then keys per minute.")
+            .source(|event: &Event| Some(event))
+            .key_by(|event| &event.0)
+            .window(|_| WindowSpec::tumbling(60))
+            .aggregate(Count)
+            .map(|r, _, _| ("all".to_owned(), r.value as i64))
+            .key_by(|r| &r.0)
+            .window(|_| WindowSpec::tumbling(60))
+            .aggregate(Count)
+            .map(|r, _, _| (r.window.end, r.value))
+            .to(|_| ("out", ""))
+    });
+    for (key, at) in [("a", 1), ("b", 2), ("b", 3), ("a", 61)] {
+        test.record(&(key.to_owned(), 1), at);
+    }
+    test.restore();
+    test.watermark(59);
+    test.restore();
+    test.watermark(500);
+    assert_eq!(test.emitted("out"), [json!([60, 2]), json!([120, 1])]);
+    let (stats, pending) = (test.job().stats(), test.job().pending());
+    assert!(stats.balances(pending) && stats.late == 0 && pending == 0, "{stats:?}");
+    assert!(test.rest().is_empty());
+}
