@@ -612,6 +612,7 @@ impl Compiler {
                 let target = self.drafts.get(edge.target);
                 Edge {
                     target: u32::try_from(edge.target).unwrap_or(u32::MAX),
+                    stage: target.and_then(|target| target.stage).unwrap_or_default(),
                     step: edge.step,
                     condition: target
                         .and_then(|target| self.stages.get(target.stage?))

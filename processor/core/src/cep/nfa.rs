@@ -45,6 +45,8 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct Edge {
     pub(crate) target: u32,
+    /// Of the target.
+    pub(crate) stage: usize,
     pub(crate) step: Step,
     pub(crate) condition: Option<Arc<Condition>>,
     /// Of the loops around the target: such an event is neither taken nor skipped.
@@ -197,6 +199,37 @@ impl Work {
     }
 }
 
+/// What is known of the event at hand: conditions that look at nothing else are evaluated once, however many partial
+/// matches ask.
+#[derive(Default)]
+struct Known {
+    asked: u64,
+    holds: u64,
+}
+
+impl Known {
+    fn holds<I: Fields>(
+        &mut self,
+        stage: usize,
+        condition: Option<&Condition>,
+        event: &I,
+        history: History<'_, I>,
+    ) -> bool {
+        let Some(condition) = condition else { return true };
+        if stage >= 64 || condition.looks_back() {
+            return condition.holds(event, history);
+        }
+        let bit = 1 << stage;
+        if self.asked & bit == 0 {
+            self.asked |= bit;
+            if condition.holds(event, history) {
+                self.holds |= bit;
+            }
+        }
+        self.holds & bit != 0
+    }
+}
+
 /// Which open edges take the event, and what stays open.
 struct Choices {
     takes: u64,
@@ -214,19 +247,18 @@ impl Nfa {
     }
 
     fn choose<I: Fields>(
-        &self,
         state: &State,
-        run: (u64, bool),
+        (open, fresh): (u64, bool),
         event: &I,
         history: History<'_, I>,
+        known: &mut Known,
     ) -> Choices {
-        let (open, fresh) = run;
-        let holds = |condition: &Option<Arc<Condition>>| {
-            condition.as_ref().is_none_or(|condition| condition.holds(event, history))
-        };
         let (mut barred, mut closes) = (0, 0);
         for guard in &state.guards {
-            if (fresh || !guard.only_next) && guard.closes & open != 0 && holds(&guard.condition) {
+            if (fresh || !guard.only_next)
+                && guard.closes & open != 0
+                && known.holds(guard.stage, guard.condition.as_deref(), event, history)
+            {
                 barred |= guard.takes;
                 closes |= guard.closes;
             }
@@ -241,7 +273,7 @@ impl Nfa {
                 stays &= !bit;
                 continue;
             }
-            let satisfied = holds(&edge.condition);
+            let satisfied = known.holds(edge.stage, edge.condition.as_deref(), event, history);
             if satisfied && barred & bit == 0 {
                 takes |= bit;
             }
@@ -276,10 +308,12 @@ impl Nfa {
         matcher.step += 1;
         let Matcher { buffer, runs, held, step } = matcher;
         let step = *step;
+        let mut known = Known::default();
         for mut run in runs.drain(..) {
             let Some(state) = self.state(run.state) else { continue };
             let history = History { buffer, last: run.taken };
-            let Choices { takes, open } = self.choose(state, (run.open, run.fresh), &*event, history);
+            let Choices { takes, open } =
+                Self::choose(state, (run.open, run.fresh), &*event, history, &mut known);
             (run.open, run.fresh) = (open, false);
             let (first, started, taken) = (run.first, run.started, run.taken);
             let end_bit = 1 << state.edges.len();
@@ -301,7 +335,7 @@ impl Nfa {
         }
         if let Some(start) = self.states.get(START) {
             let history = History { buffer, last: None };
-            let Choices { takes, .. } = self.choose(start, (start.open, true), &*event, history);
+            let Choices { takes, .. } = Self::choose(start, (start.open, true), &*event, history, &mut known);
             self.branch(start, takes, work, |run| Run { first: step, started: at, ..run });
         }
         std::mem::swap(runs, &mut work.next);

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
-use std::collections::{BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -82,8 +83,10 @@ pub struct CepOperator<K, F, I> {
     /// In force. `None`: there has not been one that could be compiled.
     nfa: Option<Nfa>,
     keys: FxHashMap<Arc<str>, KeyState<I>>,
-    /// (when, key): the first that is due of a key's waiting events and time limits. Derived by [`Operator::start`].
-    timers: BTreeSet<(i64, Arc<str>)>,
+    /// (when, key) of each waiting event. Derived by [`Operator::start`], like the next.
+    arrivals: BinaryHeap<Reverse<(i64, Arc<str>)>>,
+    /// (when, key): not after the first time limit of the key's partial matches; at most one per key.
+    deadlines: BTreeSet<(i64, Arc<str>)>,
     /// Keys to tell the changelog about.
     dirty: Vec<Arc<str>>,
     meta: Meta,
@@ -98,6 +101,7 @@ struct KeyState<I> {
     /// In the order of (time, arrival).
     waiting: VecDeque<Waiting<I>>,
     matcher: Matcher<I>,
+    /// When the key is in [`CepOperator::deadlines`].
     #[serde(skip)]
     scheduled: Option<i64>,
     #[serde(skip)]
@@ -117,14 +121,14 @@ struct Waiting<I> {
 
 /// What is not of one key.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Meta {
+pub(super) struct Meta {
     /// The pattern in force, as JSON; empty if there is none.
-    pattern: String,
-    counts: Counts,
+    pub(super) pattern: String,
+    pub(super) counts: Counts,
 }
 
 #[derive(Serialize, Deserialize)]
-enum EntryKey<'a> {
+pub(super) enum EntryKey<'a> {
     Meta,
     Key(&'a str),
 }
@@ -141,17 +145,19 @@ impl<I> KeyState<I> {
         self.waiting.is_empty() && self.matcher.is_empty()
     }
 
-    fn schedule(&mut self, key: &Arc<str>, nfa: &Nfa, timers: &mut BTreeSet<(i64, Arc<str>)>) {
-        let waiting = self.waiting.front().map(|waiting| waiting.at);
-        let due = waiting.into_iter().chain(nfa.deadline(&self.matcher)).min();
-        if due == self.scheduled {
-            return;
-        }
-        if let Some(before) = self.scheduled {
-            timers.remove(&(before, key.clone()));
+    fn schedule(&mut self, key: &Arc<str>, nfa: &Nfa, deadlines: &mut BTreeSet<(i64, Arc<str>)>) {
+        let due = nfa.deadline(&self.matcher);
+        match (self.scheduled, due) {
+            // One that is too early does no harm and is cheaper than moving it with each first partial match.
+            (Some(before), Some(due)) if before <= due => return,
+            (None, None) => return,
+            (Some(before), _) => {
+                deadlines.remove(&(before, key.clone()));
+            }
+            (None, Some(_)) => {}
         }
         if let Some(due) = due {
-            timers.insert((due, key.clone()));
+            deadlines.insert((due, key.clone()));
         }
         self.scheduled = due;
     }
@@ -245,7 +251,8 @@ impl<K, F, I> CepOperator<K, F, I> {
             limits,
             nfa: None,
             keys: FxHashMap::default(),
-            timers: BTreeSet::new(),
+            arrivals: BinaryHeap::new(),
+            deadlines: BTreeSet::new(),
             dirty: Vec::new(),
             meta: Meta::default(),
             meta_dirty: false,
@@ -299,16 +306,36 @@ impl<K, F, I> CepOperator<K, F, I> {
             self.dirty.sort_unstable();
         }
         self.work.reset(&nfa);
-        self.timers.clear();
+        self.arrivals.clear();
+        self.deadlines.clear();
         for (key, state) in &mut self.keys {
             nfa.count(&state.matcher, &mut self.work);
+            self.arrivals.extend(state.waiting.iter().map(|waiting| Reverse((waiting.at, key.clone()))));
             state.scheduled = None;
-            state.schedule(key, &nfa, &mut self.timers);
+            state.schedule(key, &nfa, &mut self.deadlines);
         }
         self.nfa = Some(nfa);
     }
 
-    /// Handles what is due in event time or, without events that wait, in processing time.
+    /// Takes the next (when, key) at which something is to be done, if it is due.
+    fn due(&mut self, to: i64) -> Option<(i64, Arc<str>)> {
+        let arrival = self.arrivals.peek().map(|Reverse(entry)| entry);
+        let deadline = self.deadlines.first();
+        let first = arrival.into_iter().chain(deadline).min()?;
+        if first.0 > to {
+            return None;
+        }
+        if deadline != Some(first) {
+            return self.arrivals.pop().map(|Reverse(entry)| entry);
+        }
+        let (at, key) = self.deadlines.pop_first()?;
+        if let Some(state) = self.keys.get_mut(&key) {
+            state.scheduled = None;
+        }
+        Some((at, key))
+    }
+
+    /// Handles events and time limits that are due, in the order of (time, key).
     fn advance<P>(
         &mut self,
         to: i64,
@@ -317,14 +344,10 @@ impl<K, F, I> CepOperator<K, F, I> {
     ) where
         I: Fields + Clone,
     {
-        let Self { nfa: Some(nfa), keys, timers, dirty, pending, work, .. } = self else { return };
-        while timers.first().is_some_and(|(at, _)| *at <= to) {
-            let Some((at, key)) = timers.pop_first() else { break };
-            let Some(state) = keys.get_mut(&key) else {
-                ctx.violation(Violation::TimerWithoutWindow);
-                continue;
-            };
-            state.scheduled = None;
+        while let Some((at, key)) = self.due(to) {
+            let Self { nfa: Some(nfa), keys, deadlines, dirty, pending, work, .. } = self else { return };
+            // Several events of one time are handled with the first.
+            let Some(state) = keys.get_mut(&key) else { continue };
             let mut emit = |found| out(&detected(&key, found), EventTime(at), ctx);
             nfa.advance(&mut state.matcher, at, work, &mut emit);
             let mut done = 0;
@@ -335,7 +358,7 @@ impl<K, F, I> CepOperator<K, F, I> {
             }
             *pending = pending.saturating_sub(done);
             ctx.done(done);
-            state.schedule(&key, nfa, timers);
+            state.schedule(&key, nfa, deadlines);
             if !state.dirty {
                 state.dirty = true;
                 dirty.push(key);
@@ -363,17 +386,14 @@ where
             ctx.late();
             return;
         }
-        let Self { nfa: Some(nfa), keys, timers, dirty, work, .. } = self else {
+        let Self { nfa: Some(nfa), keys, arrivals, deadlines, dirty, work, .. } = self else {
             ctx.filtered();
             return;
         };
         let name = (self.key)(record);
-        if !keys.contains_key(name) {
-            keys.insert(name.into(), KeyState::default());
-        }
-        let Some((key, _)) = keys.get_key_value(name) else { return };
-        let key = key.clone();
-        let Some(state) = keys.get_mut(name) else { return };
+        let known = keys.get_key_value(name).map(|(key, _)| key.clone());
+        let key = known.unwrap_or_else(|| Arc::from(name));
+        let state = keys.entry(key.clone()).or_default();
         match self.time {
             Time::Event => {
                 if state.waiting.len() >= self.limits.buffered_events {
@@ -386,6 +406,7 @@ where
                 self.pending += records;
                 let place = state.waiting.partition_point(|waiting| waiting.at <= at.0);
                 state.waiting.insert(place, Waiting { at: at.0, records, event: record.clone() });
+                arrivals.push(Reverse((at.0, key.clone())));
             }
             Time::Processing => ctx.derive(|ctx| {
                 // A clock that is set back stands still for partial matches.
@@ -394,9 +415,9 @@ where
                 let mut emit = |found| out(&detected(&key, found), EventTime(now), &mut *ctx);
                 nfa.advance(&mut state.matcher, now, work, &mut emit);
                 nfa.event(&mut state.matcher, Cow::Borrowed(record), now, work, &mut emit);
+                state.schedule(&key, nfa, deadlines);
             }),
         }
-        state.schedule(&key, nfa, timers);
         if !state.dirty {
             state.dirty = true;
             dirty.push(key);

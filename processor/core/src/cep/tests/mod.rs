@@ -1,6 +1,7 @@
 //! Tests of the whole: examples, a brute-force model, restoring, damaged input.
 
 mod examples;
+mod live;
 mod model;
 mod restore;
 
