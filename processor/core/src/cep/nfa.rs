@@ -192,7 +192,7 @@ impl Work {
         }
     }
 
-    fn ends(&mut self, state: u32) {
+    pub(crate) fn ends(&mut self, state: u32) {
         if let Some(count) = self.live.get_mut(state as usize) {
             *count = count.saturating_sub(1);
         }
@@ -420,30 +420,43 @@ impl Nfa {
         out: &mut impl FnMut(Found<I>),
     ) {
         let Limits { partial_matches, buffered_events, overflow, .. } = self.limits;
-        while matcher.runs.len() + matcher.held.len() > partial_matches
-            || matcher.buffer.len() > buffered_events
-        {
-            let dropped = match overflow {
-                Overflow::DropOldest if !matcher.runs.is_empty() => Some(matcher.runs.remove(0)),
-                Overflow::DropOldest => None,
-                Overflow::RefuseNew => {
-                    let newest = matcher.runs.iter().rposition(|run| run.fresh);
-                    newest.map(|newest| matcher.runs.remove(newest))
-                }
+        loop {
+            let Matcher { buffer, runs, held, .. } = matcher;
+            let over = (runs.len() + held.len()).saturating_sub(partial_matches);
+            let excess = match over {
+                0 if buffer.len() <= buffered_events => return,
+                // With each one that goes, held-back matches may be released, or events freed.
+                1.. if held.is_empty() => over,
+                _ => 1,
             };
-            match dropped {
-                Some(run) => {
-                    work.ends(run.state);
-                    run.taken.into_iter().for_each(|taken| matcher.buffer.release(taken));
-                    // It may have held back a match.
-                    self.release(matcher, work, out);
+            let mut dropped = 0;
+            let mut drop = |run: &Run| {
+                dropped += 1;
+                work.ends(run.state);
+                run.taken.into_iter().for_each(|taken| buffer.release(taken));
+            };
+            match overflow {
+                Overflow::DropOldest => runs.drain(..excess.min(runs.len())).for_each(|run| drop(&run)),
+                Overflow::RefuseNew => {
+                    let mut stay = runs.iter().filter(|run| run.fresh).count().saturating_sub(excess);
+                    runs.retain(|run| {
+                        let stays = !run.fresh || stay > 0;
+                        if !stays {
+                            drop(run);
+                        } else if run.fresh {
+                            stay -= 1;
+                        }
+                        stays
+                    });
                 }
-                None => match matcher.held.pop() {
-                    Some(held) => matcher.buffer.release(held.taken),
-                    None => break,
-                },
             }
-            work.dropped += 1;
+            if dropped == 0 {
+                let Some(held) = held.pop() else { return };
+                buffer.release(held.taken);
+                dropped = 1;
+            }
+            work.dropped += dropped;
+            self.release(matcher, work, out);
         }
     }
 
@@ -491,10 +504,5 @@ impl Work {
     pub(crate) fn reset(&mut self, nfa: &Nfa) {
         self.live.clear();
         self.live.resize(nfa.states.len(), 0);
-    }
-
-    /// A partial match goes.
-    pub(crate) fn gone(&mut self, state: u32) {
-        self.ends(state);
     }
 }
