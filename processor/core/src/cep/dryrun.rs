@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::compiler::{CompileError, Limits, compile};
+use super::compiler::compile;
 use super::event::{FieldValue, Fields};
+use super::limits::{CompileError, Limits};
 use super::nfa::{Found, Matcher, Nfa, Work};
 use super::pattern::Pattern;
 

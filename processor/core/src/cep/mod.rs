@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `pattern`, `predicate` | the pattern as data; its builder |
 //! | `event` | what predicates see of an event |
-//! | `compiler`, `condition` | limits, errors; pattern -> NFA |
+//! | `limits`, `check`, `compiler`, `condition` | limits, errors; pattern -> NFA |
 //! | `nfa` | partial matches: what an event, and time, do to them |
 //! | `sharedbuffer` | the events that they refer to, each stored once |
 //! | `aftermatch` | what a match removes |
@@ -32,11 +32,13 @@
 //! Invariant: the NFA knows no Kafka and no clock; time and events come in the order of time.
 
 mod aftermatch;
+mod check;
 mod compiler;
 mod condition;
 mod dryrun;
 mod event;
 mod introspection;
+mod limits;
 mod nfa;
 mod operator;
 mod pattern;
@@ -45,10 +47,11 @@ mod sharedbuffer;
 #[cfg(test)]
 mod tests;
 
-pub use compiler::{CompileError, Limits, Overflow, compile};
+pub use compiler::compile;
 pub use dryrun::{DryMatch, DryRun, dry_run};
 pub use event::{FieldValue, Fields, Json};
 pub use introspection::{Graph, GraphState, Transition};
+pub use limits::{CompileError, Limits, Overflow};
 pub use nfa::{Nfa, Stages};
 pub use operator::{CepOperator, Counts, Detected, Time};
 pub use pattern::{AfterMatch, Body, Contiguity, Element, Inner, Pattern, Quantifier, Times, valid};

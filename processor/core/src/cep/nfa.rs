@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::compiler::{Limits, Overflow, START};
+use super::compiler::START;
 use super::condition::{Condition, History};
 use super::event::Fields;
+use super::limits::{Limits, Overflow};
 use super::sharedbuffer::{EntryId, SharedBuffer};
 
 /// A compiled pattern, made by [`compile`](super::compile).

@@ -7,9 +7,10 @@ use rustc_hash::FxHashMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::compiler::{Limits, compile};
+use super::compiler::compile;
 use super::event::Fields;
 use super::introspection::Graph;
+use super::limits::Limits;
 use super::nfa::{Found, Matcher, Nfa, Stages, Work};
 use super::pattern::Pattern;
 use crate::invariant::Violation;
