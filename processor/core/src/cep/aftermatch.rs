@@ -1,6 +1,7 @@
 //! What happens to complete matches: held back, emitted, and what each one removes. Flink's `AfterMatchSkipStrategy`.
 
-use super::nfa::{Found, Held, Matcher, Nfa, Skip, Work};
+use super::matcher::{Found, Held, Matcher, Work};
+use super::nfa::{Nfa, Skip};
 use super::sharedbuffer::SharedBuffer;
 
 /// What begins up to here goes.

@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::compiler::compile;
 use super::event::{FieldValue, Fields};
 use super::limits::{CompileError, Limits};
-use super::nfa::{Found, Matcher, Nfa, Work};
+use super::matcher::{Found, Matcher, Work};
+use super::nfa::Nfa;
 use super::pattern::Pattern;
 
 /// A match in a dry run; events are named by their place in the list given.

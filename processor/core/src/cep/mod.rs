@@ -11,10 +11,10 @@
 //! | `pattern`, `predicate` | the pattern as data; its builder |
 //! | `event` | what predicates see of an event |
 //! | `limits`, `check`, `compiler`, `condition` | limits, errors; pattern -> NFA |
-//! | `nfa` | partial matches: what an event, and time, do to them |
+//! | `nfa`, `matcher` | partial matches: what an event, and time, do to them |
 //! | `sharedbuffer` | the events that they refer to, each stored once |
 //! | `aftermatch` | what a match removes |
-//! | `operator` | keys, time, state |
+//! | `operator`, `table` | keys, time; state |
 //! | `introspection`, `dryrun` | the automaton for people; two patterns compared |
 //!
 //! ```
@@ -39,11 +39,13 @@ mod dryrun;
 mod event;
 mod introspection;
 mod limits;
+mod matcher;
 mod nfa;
 mod operator;
 mod pattern;
 mod predicate;
 mod sharedbuffer;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -52,7 +54,8 @@ pub use dryrun::{DryMatch, DryRun, dry_run};
 pub use event::{FieldValue, Fields, Json};
 pub use introspection::{Graph, GraphState, Transition};
 pub use limits::{CompileError, Limits, Overflow};
-pub use nfa::{Nfa, Stages};
+pub use matcher::Stages;
+pub use nfa::Nfa;
 pub use operator::{CepOperator, Counts, Detected, Time};
 pub use pattern::{AfterMatch, Body, Contiguity, Element, Inner, Pattern, Quantifier, Times, valid};
 pub use predicate::{Agg, Op, Operand, Predicate, Scalar, field};

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cep::operator::{EntryKey, Meta};
+use crate::cep::table::{EntryKey, Meta};
 use crate::state::{decode, encode};
 use crate::stream::{Job, job};
 use crate::testing::Harness;

@@ -225,7 +225,7 @@ proptest! {
         partial_matches in prop_oneof![Just(2_usize), Just(1_000)],
         events in letters(30),
     ) {
-        use crate::cep::nfa::{Matcher, Work};
+        use crate::cep::matcher::{Matcher, Work};
 
         let limits = Limits { partial_matches, ..Limits::default() };
         let nfa = compile(&pattern.after_match(strategy), limits).unwrap();
