@@ -1,7 +1,8 @@
 //! Records per second of pattern detection.
 
 use divan::Bencher;
-use millrace_core::cep::{FieldValue, Fields, Pattern, Time, field};
+use millrace_core::TimeDomain;
+use millrace_core::cep::{FieldValue, Fields, Pattern, field};
 use millrace_core::params::NoParams;
 use millrace_core::stream::job;
 
@@ -28,7 +29,7 @@ fn pattern(bencher: Bencher<'_, '_>, keys: usize) {
     let job = job::<Event, NoParams>("swings", "From very low to very high.")
         .source(Event::reading)
         .key_by(|reading| &reading.sensor)
-        .pattern(move |_| pattern.clone(), Time::Event)
+        .pattern(move |_| pattern.clone(), TimeDomain::Event)
         .to(|_| ("swings", ""));
     rounds(bencher, keys, job);
 }

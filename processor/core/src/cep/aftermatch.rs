@@ -1,6 +1,7 @@
 //! What happens to complete matches: held back, emitted, and what each one removes. Flink's `AfterMatchSkipStrategy`.
 
-use super::nfa::{Found, Held, Matcher, Nfa, Skip, Work};
+use super::matcher::{Found, Held, Matcher, Work};
+use super::nfa::{Nfa, Skip};
 use super::sharedbuffer::SharedBuffer;
 
 /// What begins up to here goes.
@@ -31,6 +32,11 @@ impl Nfa {
             return;
         }
         let Matcher { buffer, runs, held, .. } = matcher;
+        if self.skip != Skip::None
+            && runs.first().is_some_and(|run| held.iter().all(|held| run.first < held.first))
+        {
+            return;
+        }
         if held.len() > 1 {
             sort(buffer, held);
         }
@@ -51,7 +57,7 @@ impl Nfa {
             runs.retain(|run| {
                 let goes = bound.is_some_and(|bound| bound.covers(run.first));
                 if goes {
-                    work.gone(run.state);
+                    work.ends(run.state);
                     run.taken.into_iter().for_each(|taken| buffer.release(taken));
                 }
                 !goes
@@ -83,7 +89,7 @@ impl Nfa {
 }
 
 /// By first event; then the one completed first; then the smallest list of events.
-fn sort<I>(buffer: &SharedBuffer<I>, held: &mut Vec<Held>) {
+fn sort<I>(buffer: &SharedBuffer<I>, held: &mut [Held]) {
     held.sort_by_cached_key(|held| {
         let mut events: Vec<u64> = buffer.latest_first(Some(held.taken)).map(|(_, e)| e.seq).collect();
         events.reverse();

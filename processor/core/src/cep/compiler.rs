@@ -7,102 +7,13 @@
 use std::sync::Arc;
 
 use super::condition::Condition;
+use super::limits::{CompileError, Limits};
 use super::nfa::{Edge, Ending, Guard, Nfa, Skip, State, Step};
 use super::pattern::{AfterMatch, Body, Contiguity, Element, Inner, Pattern, Quantifier, Times};
-use super::predicate::{Operand, Predicate};
-
-/// What a pattern and the state of one key may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Stages in a pattern.
-    pub stages: usize,
-    /// Groups inside of groups, and predicates inside of predicates.
-    pub nesting: usize,
-    /// Comparisons, operands and connectives in one predicate.
-    pub predicate: usize,
-    /// States of the NFA: a stage counts once for each repetition that is bounded.
-    pub states: usize,
-    /// Partial and held-back matches per key.
-    pub partial_matches: usize,
-    /// Events per key: as many may wait for the watermark, and as many may be held by partial matches.
-    pub buffered_events: usize,
-    /// What happens beyond the limit of partial matches, or of the events they hold.
-    pub overflow: Overflow,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            stages: 32,
-            nesting: 16,
-            predicate: 256,
-            states: 1_024,
-            partial_matches: 1_000,
-            buffered_events: 10_000,
-            overflow: Overflow::DropOldest,
-        }
-    }
-}
-
-/// Which partial matches go when there are too many; they are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overflow {
-    /// Those of that key which began first.
-    DropOldest,
-    /// The new ones.
-    RefuseNew,
-}
+use super::predicate::Predicate;
 
 /// Edges that leave one state; one bit of a word each, and one for the end.
 const EDGES: usize = 63;
-
-/// A pattern that can't be compiled.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CompileError {
-    /// No elements.
-    #[error("{0} has no elements: give it at least one stage")]
-    Empty(String),
-    /// Two stages of one name.
-    #[error("stage {0:?} exists twice: give each stage its own name")]
-    DuplicateStage(String),
-    /// The first of a chain has a contiguity.
-    #[error("{0} is the first of its chain: leave out its contiguity")]
-    ContiguityOfFirst(String),
-    /// One that is not the first of its chain has none.
-    #[error("{0} has no contiguity: say how it follows what precedes it, e.g. followed_by")]
-    NoContiguity(String),
-    /// A group that must not come.
-    #[error("{0} is a group: only a stage can be not_next or not_followed_by")]
-    NotGroup(String),
-    /// A quantifier on something that must not come.
-    #[error("stage {0:?} must not come, so it takes no quantifier: remove it")]
-    NotQuantified(String),
-    /// Numbers of times that can't be.
-    #[error("{0} comes {1} to {2} times: the maximum must be at least 1 and at least the minimum")]
-    Times(String, u32, u32),
-    /// Until without a loop.
-    #[error("{0} has `until` but no unbounded loop: remove `max`, or `until`")]
-    UntilWithoutLoop(String),
-    /// A trailing not_followed_by that would wait for ever.
-    #[error("stage {0:?} is not_followed_by at the end of the pattern: give the pattern a `within`")]
-    NotFollowedByWithoutWithin(String),
-    /// A time span that can't be.
-    #[error("`within` is {0} ms: it must be above 0")]
-    Within(i64),
-    /// A stage that does not exist.
-    #[error("{0} names stage {1:?}, which the pattern does not have")]
-    UnknownStage(String, String),
-    /// Beyond a limit.
-    #[error("{place} has more than {limit} {what}: make it smaller")]
-    Limit {
-        /// Where.
-        place: String,
-        /// How many may be there.
-        limit: usize,
-        /// Of what.
-        what: &'static str,
-    },
-}
 
 /// Compiles a pattern.
 ///
@@ -127,11 +38,11 @@ pub fn compile(pattern: &Pattern, limits: Limits) -> Result<Nfa, CompileError> {
 /// The state before any event.
 pub(crate) const START: usize = 0;
 
-type Shared = Arc<Condition>;
+pub(super) type Shared = Arc<Condition>;
 
-struct Compiler {
-    limits: Limits,
-    stages: Vec<StageDraft>,
+pub(super) struct Compiler {
+    pub(super) limits: Limits,
+    pub(super) stages: Vec<StageDraft>,
     drafts: Vec<Draft>,
     /// Loops so far; each unrolled copy of a loop is one of its own.
     loops: usize,
@@ -139,10 +50,10 @@ struct Compiler {
     until: Vec<Shared>,
 }
 
-struct StageDraft {
-    name: Arc<str>,
-    text: String,
-    condition: Option<Shared>,
+pub(super) struct StageDraft {
+    pub(super) name: Arc<str>,
+    pub(super) text: String,
+    pub(super) condition: Option<Shared>,
 }
 
 /// A state in the making.
@@ -208,7 +119,7 @@ struct Fragment {
     pass: Option<(Vec<Not>, Vec<usize>)>,
 }
 
-fn place(element: &Element) -> String {
+pub(super) fn place(element: &Element) -> String {
     match &element.body {
         Body::Stage { name, .. } => format!("stage {name:?}"),
         Body::Group(elements) => match elements.first() {
@@ -223,86 +134,14 @@ fn join<T: Clone>(a: &[T], b: &[T]) -> Vec<T> {
 }
 
 /// `(min, max)`, and whether the element can be left out.
-fn repetitions(quantifier: &Quantifier) -> (u32, Option<u32>, bool) {
+pub(super) fn repetitions(quantifier: &Quantifier) -> (u32, Option<u32>, bool) {
     let Times { min, max } = quantifier.times.unwrap_or(Times { min: 1, max: Some(1) });
     (min.max(1), max, quantifier.optional || min == 0)
 }
 
 impl Compiler {
-    fn limit(place: impl Into<String>, limit: usize, what: &'static str) -> CompileError {
+    pub(super) fn limit(place: impl Into<String>, limit: usize, what: &'static str) -> CompileError {
         CompileError::Limit { place: place.into(), limit, what }
-    }
-
-    /// Collects the stages and checks what can be said without building.
-    fn declare(&mut self, whose: &str, elements: &[Element], depth: usize) -> Result<(), CompileError> {
-        if depth > self.limits.nesting {
-            return Err(Self::limit("the pattern", self.limits.nesting, "levels of groups"));
-        }
-        if elements.is_empty() {
-            return Err(CompileError::Empty(whose.to_owned()));
-        }
-        for (i, element) in elements.iter().enumerate() {
-            match (i, element.contiguity) {
-                (0, Some(_)) => return Err(CompileError::ContiguityOfFirst(place(element))),
-                (1.., None) => return Err(CompileError::NoContiguity(place(element))),
-                _ => {}
-            }
-            self.check_quantifier(element)?;
-            match &element.body {
-                Body::Stage { name, condition } => {
-                    if self.stages.iter().any(|stage| *stage.name == **name) {
-                        return Err(CompileError::DuplicateStage(name.clone()));
-                    }
-                    if self.stages.len() >= self.limits.stages {
-                        return Err(Self::limit("the pattern", self.limits.stages, "stages"));
-                    }
-                    if let Some(condition) = condition {
-                        self.check_predicate(&place(element), condition)?;
-                    }
-                    let text = condition.as_ref().map_or_else(|| "anything".to_owned(), Predicate::to_string);
-                    self.stages.push(StageDraft { name: name.as_str().into(), text, condition: None });
-                }
-                Body::Group(_) if element.contiguity.is_some_and(Contiguity::is_not) => {
-                    return Err(CompileError::NotGroup("an element".to_owned()));
-                }
-                Body::Group(inner) => self.declare("a group", inner, depth + 1)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn check_quantifier(&self, element: &Element) -> Result<(), CompileError> {
-        let quantifier = &element.quantifier;
-        if let (true, Body::Stage { name, .. }) =
-            (element.contiguity.is_some_and(Contiguity::is_not), &element.body)
-            && *quantifier != Quantifier::default()
-        {
-            return Err(CompileError::NotQuantified(name.clone()));
-        }
-        let (min, max, _) = repetitions(quantifier);
-        if let Some(max) = max.filter(|max| *max < min) {
-            return Err(CompileError::Times(place(element), min, max));
-        }
-        if let Some(until) = &quantifier.until {
-            if max.is_some() {
-                return Err(CompileError::UntilWithoutLoop(place(element)));
-            }
-            self.check_predicate(&place(element), until)?;
-        }
-        Ok(())
-    }
-
-    fn check_predicate(&self, place: &str, predicate: &Predicate) -> Result<(), CompileError> {
-        let Limits { nesting, predicate: size, .. } = self.limits;
-        let mut left = size;
-        if !fits(predicate, nesting, &mut left) {
-            return Err(if left == 0 {
-                Self::limit(place, size, "comparisons, operands and connectives in a predicate")
-            } else {
-                Self::limit(place, nesting, "levels in a predicate")
-            });
-        }
-        Ok(())
     }
 
     fn condition(&self, place: &str, predicate: &Predicate) -> Result<Shared, CompileError> {
@@ -612,6 +451,7 @@ impl Compiler {
                 let target = self.drafts.get(edge.target);
                 Edge {
                     target: u32::try_from(edge.target).unwrap_or(u32::MAX),
+                    stage: target.and_then(|target| target.stage).unwrap_or_default(),
                     step: edge.step,
                     condition: target
                         .and_then(|target| self.stages.get(target.stage?))
@@ -677,28 +517,4 @@ fn step(contiguity: Option<Contiguity>) -> Step {
         Some(Contiguity::FollowedByAny) => Step::Any,
         _ => Step::Relaxed,
     }
-}
-
-fn fits(predicate: &Predicate, depth: usize, left: &mut usize) -> bool {
-    let Some(rest) = left.checked_sub(1) else { return false };
-    *left = rest;
-    depth > 0
-        && match predicate {
-            Predicate::Compare { left: l, right: r, .. } => {
-                operand_fits(l, depth - 1, left) && operand_fits(r, depth - 1, left)
-            }
-            Predicate::And(all) | Predicate::Or(all) => all.iter().all(|p| fits(p, depth - 1, left)),
-            Predicate::Not(inner) => fits(inner, depth - 1, left),
-            Predicate::Always(_) => true,
-        }
-}
-
-fn operand_fits(operand: &Operand, depth: usize, left: &mut usize) -> bool {
-    let Some(rest) = left.checked_sub(1) else { return false };
-    *left = rest;
-    depth > 0
-        && match operand {
-            Operand::Add(terms) => terms.iter().all(|term| operand_fits(term, depth - 1, left)),
-            _ => true,
-        }
 }

@@ -6,17 +6,23 @@ use super::sharedbuffer::{EntryId, SharedBuffer};
 
 /// A predicate whose stages are resolved.
 #[derive(Debug)]
-pub(crate) enum Condition {
+pub(crate) struct Condition {
+    test: Test,
+    looks_back: bool,
+}
+
+#[derive(Debug)]
+enum Test {
     Compare { op: Op, left: Term, right: Term },
-    All(Vec<Condition>),
-    Any(Vec<Condition>),
-    Not(Box<Condition>),
+    All(Vec<Test>),
+    Any(Vec<Test>),
+    Not(Box<Test>),
     Always(bool),
 }
 
 /// A value in a comparison.
 #[derive(Debug)]
-pub(crate) enum Term {
+enum Term {
     Field(String),
     Const(Scalar),
     Agg { agg: Agg, stage: u16, of: String },
@@ -40,6 +46,23 @@ impl<I> Copy for History<'_, I> {}
 impl Condition {
     /// Resolves stages; the error is the name of one that does not exist.
     pub(crate) fn new(predicate: &Predicate, stage: &impl Fn(&str) -> Option<u16>) -> Result<Self, String> {
+        let test = Test::new(predicate, stage)?;
+        Ok(Self { looks_back: test.looks_back(), test })
+    }
+
+    /// Whether it depends on what the partial match has taken.
+    pub(crate) fn looks_back(&self) -> bool {
+        self.looks_back
+    }
+
+    /// Whether the event satisfies it.
+    pub(crate) fn holds<I: Fields>(&self, event: &I, history: History<'_, I>) -> bool {
+        self.test.holds(event, history)
+    }
+}
+
+impl Test {
+    fn new(predicate: &Predicate, stage: &impl Fn(&str) -> Option<u16>) -> Result<Self, String> {
         let list = |items: &[Predicate]| items.iter().map(|p| Self::new(p, stage)).collect::<Result<_, _>>();
         Ok(match predicate {
             Predicate::Compare { op, left, right } => {
@@ -52,8 +75,16 @@ impl Condition {
         })
     }
 
-    /// Whether the event satisfies it.
-    pub(crate) fn holds<I: Fields>(&self, event: &I, history: History<'_, I>) -> bool {
+    fn looks_back(&self) -> bool {
+        match self {
+            Self::Compare { left, right, .. } => left.looks_back() || right.looks_back(),
+            Self::All(tests) | Self::Any(tests) => tests.iter().any(Self::looks_back),
+            Self::Not(inner) => inner.looks_back(),
+            Self::Always(_) => false,
+        }
+    }
+
+    fn holds<I: Fields>(&self, event: &I, history: History<'_, I>) -> bool {
         match self {
             Self::Compare { op, left, right } => {
                 compare(*op, left.value(event, history), right.value(event, history))
@@ -105,6 +136,14 @@ impl Term {
                 Self::Add(terms.iter().map(|t| Self::new(t, stage)).collect::<Result<_, _>>()?)
             }
         })
+    }
+
+    fn looks_back(&self) -> bool {
+        match self {
+            Self::Agg { .. } => true,
+            Self::Add(terms) => terms.iter().any(Self::looks_back),
+            Self::Field(_) | Self::Const(_) => false,
+        }
     }
 
     fn value<'a, I: Fields>(&'a self, event: &'a I, history: History<'a, I>) -> FieldValue<'a> {

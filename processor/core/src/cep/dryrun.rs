@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::compiler::{CompileError, Limits, compile};
+use super::compiler::compile;
 use super::event::{FieldValue, Fields};
-use super::nfa::{Found, Matcher, Nfa, Work};
+use super::limits::{CompileError, Limits};
+use super::matcher::{Found, Matcher, Work};
+use super::nfa::Nfa;
 use super::pattern::Pattern;
 
 /// A match in a dry run; events are named by their place in the list given.

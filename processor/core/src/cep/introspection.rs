@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::nfa::{Ending, Nfa, Step};
+use super::nfa::{Nfa, Step};
 
 /// The states and transitions of a pattern.
 ///
@@ -19,7 +19,7 @@ use super::nfa::{Ending, Nfa, Step};
 pub struct Graph {
     /// The start is number 0.
     pub states: Vec<GraphState>,
-    /// In the order of the states that they leave.
+    /// In the order of the states that they leave, those of the start last.
     pub transitions: Vec<Transition>,
     /// Time limit of a match, ms.
     pub within: Option<i64>,
@@ -94,13 +94,7 @@ impl Nfa {
                 });
             }
         }
-        // The start's own transitions are drawn last: they are the same for every event.
         transitions.sort_by_key(|transition| transition.from == 0);
         Graph { states, transitions, within: self.within }
-    }
-
-    /// Whether a match may still be waiting for time to pass when no more events come.
-    pub fn waits_for_time(&self) -> bool {
-        self.states.iter().any(|state| state.ending == Some(Ending::AfterWithin))
     }
 }

@@ -10,11 +10,11 @@
 //! |---|---|
 //! | `pattern`, `predicate` | the pattern as data; its builder |
 //! | `event` | what predicates see of an event |
-//! | `compiler`, `condition` | limits, errors; pattern -> NFA |
-//! | `nfa` | partial matches: what an event, and time, do to them |
+//! | `limits`, `check`, `compiler`, `condition` | limits, errors; pattern -> NFA |
+//! | `nfa`, `matcher` | partial matches: what an event, and time, do to them |
 //! | `sharedbuffer` | the events that they refer to, each stored once |
 //! | `aftermatch` | what a match removes |
-//! | `operator` | keys, time, state |
+//! | `operator`, `table` | keys, time; state |
 //! | `introspection`, `dryrun` | the automaton for people; two patterns compared |
 //!
 //! ```
@@ -32,24 +32,30 @@
 //! Invariant: the NFA knows no Kafka and no clock; time and events come in the order of time.
 
 mod aftermatch;
+mod check;
 mod compiler;
 mod condition;
 mod dryrun;
 mod event;
 mod introspection;
+mod limits;
+mod matcher;
 mod nfa;
 mod operator;
 mod pattern;
 mod predicate;
 mod sharedbuffer;
+mod table;
 #[cfg(test)]
 mod tests;
 
-pub use compiler::{CompileError, Limits, Overflow, compile};
+pub use compiler::compile;
 pub use dryrun::{DryMatch, DryRun, dry_run};
 pub use event::{FieldValue, Fields, Json};
 pub use introspection::{Graph, GraphState, Transition};
-pub use nfa::{Nfa, Stages};
-pub use operator::{CepOperator, Counts, Detected, Time};
+pub use limits::{CompileError, Limits, Overflow};
+pub use matcher::Stages;
+pub use nfa::Nfa;
+pub use operator::{CepOperator, Counts, Detected};
 pub use pattern::{AfterMatch, Body, Contiguity, Element, Inner, Pattern, Quantifier, Times, valid};
 pub use predicate::{Agg, Op, Operand, Predicate, Scalar, field};

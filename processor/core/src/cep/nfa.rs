@@ -7,11 +7,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, Serializer};
-
-use super::compiler::{Limits, Overflow, START};
+use super::compiler::START;
 use super::condition::{Condition, History};
 use super::event::Fields;
+use super::limits::{Limits, Overflow};
+use super::matcher::{Found, Held, Matcher, Run, Stages, Work};
 use super::sharedbuffer::{EntryId, SharedBuffer};
 
 /// A compiled pattern, made by [`compile`](super::compile).
@@ -45,6 +45,8 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct Edge {
     pub(crate) target: u32,
+    /// Of the target.
+    pub(crate) stage: usize,
     pub(crate) step: Step,
     pub(crate) condition: Option<Arc<Condition>>,
     /// Of the loops around the target: such an event is neither taken nor skipped.
@@ -91,109 +93,34 @@ pub(crate) enum Skip {
     ToLast(u16),
 }
 
-/// A partial match.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Run {
-    /// What it has taken; `None` only until the event of the step is stored.
-    pub(crate) taken: Option<EntryId>,
-    pub(crate) state: u32,
-    pub(crate) open: u64,
-    /// No event has come since it was made.
-    pub(crate) fresh: bool,
-    /// Its first event.
-    pub(crate) first: u64,
-    /// Time of its first event.
-    pub(crate) started: i64,
+/// What is known of the event at hand: conditions that look at nothing else are evaluated once, however many partial
+/// matches ask.
+#[derive(Default)]
+struct Known {
+    asked: u64,
+    holds: u64,
 }
 
-/// A complete match that is not emitted yet.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Held {
-    pub(crate) taken: EntryId,
-    pub(crate) first: u64,
-    /// The step that completed it.
-    pub(crate) step: u64,
-    pub(crate) started: i64,
-    pub(crate) ended: i64,
-}
-
-/// What the NFA keeps for one key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Matcher<I> {
-    pub(crate) buffer: SharedBuffer<I>,
-    /// In the order of their first events, so of their time limits too.
-    pub(crate) runs: Vec<Run>,
-    pub(crate) held: Vec<Held>,
-    /// Steps so far; the number of an event in the order of (time, arrival).
-    pub(crate) step: u64,
-}
-
-impl<I> Default for Matcher<I> {
-    fn default() -> Self {
-        Self { buffer: SharedBuffer::default(), runs: Vec::new(), held: Vec::new(), step: 0 }
-    }
-}
-
-impl<I> Matcher<I> {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.held.is_empty()
-    }
-}
-
-/// The events of a match, by stage.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stages<I>(pub(crate) Vec<(Arc<str>, Vec<I>)>);
-
-impl<I> Stages<I> {
-    /// The events of a stage, in the order taken; empty if there are none.
-    pub fn get(&self, stage: &str) -> &[I] {
-        self.0.iter().find(|(name, _)| **name == *stage).map_or(&[], |(_, events)| events)
-    }
-
-    /// The stages that have events, in the order of the pattern.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &[I])> {
-        self.0.iter().map(|(name, events)| (&**name, events.as_slice()))
-    }
-}
-
-impl<I: Serialize> Serialize for Stages<I> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.iter())
-    }
-}
-
-/// A match or a timed-out partial match of one key.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Found<I> {
-    pub(crate) stages: Stages<I>,
-    pub(crate) started: i64,
-    /// When it was completed, or timed out.
-    pub(crate) ended: i64,
-    pub(crate) timed_out: bool,
-}
-
-/// What is shared by all keys: counts and memory to work in.
-#[derive(Debug, Default)]
-pub(crate) struct Work {
-    /// Live partial matches per state.
-    pub(crate) live: Vec<u64>,
-    /// Partial and held-back matches that the limits took.
-    pub(crate) dropped: u64,
-    next: Vec<Run>,
-    ended: Vec<EntryId>,
-}
-
-impl Work {
-    fn begins(&mut self, state: u32) {
-        if let Some(count) = self.live.get_mut(state as usize) {
-            *count += 1;
+impl Known {
+    fn holds<I: Fields>(
+        &mut self,
+        stage: usize,
+        condition: Option<&Condition>,
+        event: &I,
+        history: History<'_, I>,
+    ) -> bool {
+        let Some(condition) = condition else { return true };
+        if stage >= 64 || condition.looks_back() {
+            return condition.holds(event, history);
         }
-    }
-
-    fn ends(&mut self, state: u32) {
-        if let Some(count) = self.live.get_mut(state as usize) {
-            *count = count.saturating_sub(1);
+        let bit = 1 << stage;
+        if self.asked & bit == 0 {
+            self.asked |= bit;
+            if condition.holds(event, history) {
+                self.holds |= bit;
+            }
         }
+        self.holds & bit != 0
     }
 }
 
@@ -214,19 +141,18 @@ impl Nfa {
     }
 
     fn choose<I: Fields>(
-        &self,
         state: &State,
-        run: (u64, bool),
+        (open, fresh): (u64, bool),
         event: &I,
         history: History<'_, I>,
+        known: &mut Known,
     ) -> Choices {
-        let (open, fresh) = run;
-        let holds = |condition: &Option<Arc<Condition>>| {
-            condition.as_ref().is_none_or(|condition| condition.holds(event, history))
-        };
         let (mut barred, mut closes) = (0, 0);
         for guard in &state.guards {
-            if (fresh || !guard.only_next) && guard.closes & open != 0 && holds(&guard.condition) {
+            if (fresh || !guard.only_next)
+                && guard.closes & open != 0
+                && known.holds(guard.stage, guard.condition.as_deref(), event, history)
+            {
                 barred |= guard.takes;
                 closes |= guard.closes;
             }
@@ -241,7 +167,7 @@ impl Nfa {
                 stays &= !bit;
                 continue;
             }
-            let satisfied = holds(&edge.condition);
+            let satisfied = known.holds(edge.stage, edge.condition.as_deref(), event, history);
             if satisfied && barred & bit == 0 {
                 takes |= bit;
             }
@@ -276,10 +202,12 @@ impl Nfa {
         matcher.step += 1;
         let Matcher { buffer, runs, held, step } = matcher;
         let step = *step;
+        let mut known = Known::default();
         for mut run in runs.drain(..) {
             let Some(state) = self.state(run.state) else { continue };
             let history = History { buffer, last: run.taken };
-            let Choices { takes, open } = self.choose(state, (run.open, run.fresh), &*event, history);
+            let Choices { takes, open } =
+                Self::choose(state, (run.open, run.fresh), &*event, history, &mut known);
             (run.open, run.fresh) = (open, false);
             let (first, started, taken) = (run.first, run.started, run.taken);
             let end_bit = 1 << state.edges.len();
@@ -301,7 +229,7 @@ impl Nfa {
         }
         if let Some(start) = self.states.get(START) {
             let history = History { buffer, last: None };
-            let Choices { takes, .. } = self.choose(start, (start.open, true), &*event, history);
+            let Choices { takes, .. } = Self::choose(start, (start.open, true), &*event, history, &mut known);
             self.branch(start, takes, work, |run| Run { first: step, started: at, ..run });
         }
         std::mem::swap(runs, &mut work.next);
@@ -386,30 +314,43 @@ impl Nfa {
         out: &mut impl FnMut(Found<I>),
     ) {
         let Limits { partial_matches, buffered_events, overflow, .. } = self.limits;
-        while matcher.runs.len() + matcher.held.len() > partial_matches
-            || matcher.buffer.len() > buffered_events
-        {
-            let dropped = match overflow {
-                Overflow::DropOldest if !matcher.runs.is_empty() => Some(matcher.runs.remove(0)),
-                Overflow::DropOldest => None,
-                Overflow::RefuseNew => {
-                    let newest = matcher.runs.iter().rposition(|run| run.fresh);
-                    newest.map(|newest| matcher.runs.remove(newest))
-                }
+        loop {
+            let Matcher { buffer, runs, held, .. } = matcher;
+            let over = (runs.len() + held.len()).saturating_sub(partial_matches);
+            let excess = match over {
+                0 if buffer.len() <= buffered_events => return,
+                // With each one that goes, held-back matches may be released, or events freed.
+                1.. if held.is_empty() => over,
+                _ => 1,
             };
-            match dropped {
-                Some(run) => {
-                    work.ends(run.state);
-                    run.taken.into_iter().for_each(|taken| matcher.buffer.release(taken));
-                    // It may have held back a match.
-                    self.release(matcher, work, out);
+            let mut dropped = 0;
+            let mut drop = |run: &Run| {
+                dropped += 1;
+                work.ends(run.state);
+                run.taken.into_iter().for_each(|taken| buffer.release(taken));
+            };
+            match overflow {
+                Overflow::DropOldest => runs.drain(..excess.min(runs.len())).for_each(|run| drop(&run)),
+                Overflow::RefuseNew => {
+                    let mut stay = runs.iter().filter(|run| run.fresh).count().saturating_sub(excess);
+                    runs.retain(|run| {
+                        let stays = !run.fresh || stay > 0;
+                        if !stays {
+                            drop(run);
+                        } else if run.fresh {
+                            stay -= 1;
+                        }
+                        stays
+                    });
                 }
-                None => match matcher.held.pop() {
-                    Some(held) => matcher.buffer.release(held.taken),
-                    None => break,
-                },
             }
-            work.dropped += 1;
+            if dropped == 0 {
+                let Some(held) = held.pop() else { return };
+                buffer.release(held.taken);
+                dropped = 1;
+            }
+            work.dropped += dropped;
+            self.release(matcher, work, out);
         }
     }
 
@@ -449,18 +390,5 @@ impl Nfa {
         for run in &matcher.runs {
             work.begins(run.state);
         }
-    }
-}
-
-impl Work {
-    /// For a new pattern.
-    pub(crate) fn reset(&mut self, nfa: &Nfa) {
-        self.live.clear();
-        self.live.resize(nfa.states.len(), 0);
-    }
-
-    /// A partial match goes.
-    pub(crate) fn gone(&mut self, state: u32) {
-        self.ends(state);
     }
 }

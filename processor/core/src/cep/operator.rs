@@ -1,29 +1,24 @@
 use std::borrow::Cow;
-use std::collections::{BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::compiler::{Limits, compile};
+use super::compiler::compile;
 use super::event::Fields;
 use super::introspection::Graph;
-use super::nfa::{Found, Matcher, Nfa, Stages, Work};
+use super::limits::Limits;
+use super::matcher::{Found, Stages, Work};
+use super::nfa::Nfa;
 use super::pattern::Pattern;
+use super::table::{KeyState, Meta, Waiting};
 use crate::invariant::Violation;
-use crate::state::{Change, StateError, Table, decode, encode};
+use crate::state::Table;
 use crate::stream::{Context, Keyed, Operator, Stream, Then};
-use crate::time::EventTime;
-
-/// Which time a pattern goes by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Time {
-    /// Of the events: they wait for the watermark and are handled in the order of (time, arrival).
-    Event,
-    /// Of the clock: they are handled at once.
-    Processing,
-}
+use crate::time::{EventTime, TimeDomain};
 
 /// A match, or a partial match whose time is over. Its record time is the moment it was found out, ms.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -77,84 +72,22 @@ pub struct Counts {
 pub struct CepOperator<K, F, I> {
     key: K,
     pattern: F,
-    time: Time,
+    time: TimeDomain,
     limits: Limits,
     /// In force. `None`: there has not been one that could be compiled.
     nfa: Option<Nfa>,
-    keys: FxHashMap<Arc<str>, KeyState<I>>,
-    /// (when, key): the first that is due of a key's waiting events and time limits. Derived by [`Operator::start`].
-    timers: BTreeSet<(i64, Arc<str>)>,
+    pub(super) keys: FxHashMap<Arc<str>, KeyState<I>>,
+    /// (when, key) of each waiting event. Derived by [`Operator::start`], like the next.
+    arrivals: BinaryHeap<Reverse<(i64, Arc<str>)>>,
+    /// (when, key): not after the first time limit of the key's partial matches; at most one per key.
+    deadlines: BTreeSet<(i64, Arc<str>)>,
     /// Keys to tell the changelog about.
-    dirty: Vec<Arc<str>>,
-    meta: Meta,
-    meta_dirty: bool,
-    pending: u64,
-    work: Work,
-    scratch: (Vec<u8>, Vec<u8>),
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeyState<I> {
-    /// In the order of (time, arrival).
-    waiting: VecDeque<Waiting<I>>,
-    matcher: Matcher<I>,
-    #[serde(skip)]
-    scheduled: Option<i64>,
-    #[serde(skip)]
-    dirty: bool,
-    /// The changelog has it: a key that comes and goes between two commits is never told.
-    #[serde(skip)]
-    stored: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Waiting<I> {
-    at: i64,
-    /// Source records that it stands for.
-    records: u64,
-    event: I,
-}
-
-/// What is not of one key.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Meta {
-    /// The pattern in force, as JSON; empty if there is none.
-    pattern: String,
-    counts: Counts,
-}
-
-#[derive(Serialize, Deserialize)]
-enum EntryKey<'a> {
-    Meta,
-    Key(&'a str),
-}
-
-impl<I> Default for KeyState<I> {
-    fn default() -> Self {
-        let (scheduled, dirty, stored) = (None, false, false);
-        Self { waiting: VecDeque::new(), matcher: Matcher::default(), scheduled, dirty, stored }
-    }
-}
-
-impl<I> KeyState<I> {
-    fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.matcher.is_empty()
-    }
-
-    fn schedule(&mut self, key: &Arc<str>, nfa: &Nfa, timers: &mut BTreeSet<(i64, Arc<str>)>) {
-        let waiting = self.waiting.front().map(|waiting| waiting.at);
-        let due = waiting.into_iter().chain(nfa.deadline(&self.matcher)).min();
-        if due == self.scheduled {
-            return;
-        }
-        if let Some(before) = self.scheduled {
-            timers.remove(&(before, key.clone()));
-        }
-        if let Some(due) = due {
-            timers.insert((due, key.clone()));
-        }
-        self.scheduled = due;
-    }
+    pub(super) dirty: Vec<Arc<str>>,
+    pub(super) meta: Meta,
+    pub(super) meta_dirty: bool,
+    pub(super) pending: u64,
+    pub(super) work: Work,
+    pub(super) scratch: (Vec<u8>, Vec<u8>),
 }
 
 impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
@@ -162,7 +95,8 @@ impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
     /// [`CepOperator`].
     ///
     /// ```
-    /// use millrace_core::cep::{Detected, FieldValue, Fields, Pattern, Time, field};
+    /// use millrace_core::TimeDomain;
+    /// use millrace_core::cep::{Detected, FieldValue, Fields, Pattern, field};
     /// use millrace_core::params::NoParams;
     /// use millrace_core::stream::job;
     /// use millrace_core::testing::Harness;
@@ -190,7 +124,7 @@ impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
     ///                     .followed_by("large").where_(field("amount").gt(500.0))
     ///                     .within(60_000)
     ///             },
-    ///             Time::Event,
+    ///             TimeDomain::Event,
     ///         )
     ///         .filter(|found, _| matches!(found, Detected::Match { .. }))
     ///         .to(|_| ("alerts", "all"))
@@ -204,7 +138,7 @@ impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
     pub fn pattern<F: Fn(&P) -> Pattern>(
         self,
         pattern: F,
-        time: Time,
+        time: TimeDomain,
     ) -> Stream<E, P, Detected<I>, Then<Op, CepOperator<K, F, I>>>
     where
         I: Clone + Serialize + DeserializeOwned + Fields,
@@ -217,7 +151,7 @@ impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
     pub fn pattern_within<F: Fn(&P) -> Pattern>(
         self,
         pattern: F,
-        time: Time,
+        time: TimeDomain,
         limits: Limits,
     ) -> Stream<E, P, Detected<I>, Then<Op, CepOperator<K, F, I>>>
     where
@@ -237,7 +171,7 @@ fn detected<I>(key: &Arc<str>, found: Found<I>) -> Detected<I> {
 }
 
 impl<K, F, I> CepOperator<K, F, I> {
-    fn new(key: K, pattern: F, time: Time, limits: Limits) -> Self {
+    fn new(key: K, pattern: F, time: TimeDomain, limits: Limits) -> Self {
         Self {
             key,
             pattern,
@@ -245,7 +179,8 @@ impl<K, F, I> CepOperator<K, F, I> {
             limits,
             nfa: None,
             keys: FxHashMap::default(),
-            timers: BTreeSet::new(),
+            arrivals: BinaryHeap::new(),
+            deadlines: BTreeSet::new(),
             dirty: Vec::new(),
             meta: Meta::default(),
             meta_dirty: false,
@@ -299,16 +234,36 @@ impl<K, F, I> CepOperator<K, F, I> {
             self.dirty.sort_unstable();
         }
         self.work.reset(&nfa);
-        self.timers.clear();
+        self.arrivals.clear();
+        self.deadlines.clear();
         for (key, state) in &mut self.keys {
             nfa.count(&state.matcher, &mut self.work);
+            self.arrivals.extend(state.waiting.iter().map(|waiting| Reverse((waiting.at, key.clone()))));
             state.scheduled = None;
-            state.schedule(key, &nfa, &mut self.timers);
+            state.schedule(key, &nfa, &mut self.deadlines);
         }
         self.nfa = Some(nfa);
     }
 
-    /// Handles what is due in event time or, without events that wait, in processing time.
+    /// Takes the next (when, key) at which something is to be done, if it is due.
+    fn due(&mut self, to: i64) -> Option<(i64, Arc<str>)> {
+        let arrival = self.arrivals.peek().map(|Reverse(entry)| entry);
+        let deadline = self.deadlines.first();
+        let first = arrival.into_iter().chain(deadline).min()?;
+        if first.0 > to {
+            return None;
+        }
+        if deadline != Some(first) {
+            return self.arrivals.pop().map(|Reverse(entry)| entry);
+        }
+        let (at, key) = self.deadlines.pop_first()?;
+        if let Some(state) = self.keys.get_mut(&key) {
+            state.scheduled = None;
+        }
+        Some((at, key))
+    }
+
+    /// Handles events and time limits that are due, in the order of (time, key).
     fn advance<P>(
         &mut self,
         to: i64,
@@ -317,14 +272,10 @@ impl<K, F, I> CepOperator<K, F, I> {
     ) where
         I: Fields + Clone,
     {
-        let Self { nfa: Some(nfa), keys, timers, dirty, pending, work, .. } = self else { return };
-        while timers.first().is_some_and(|(at, _)| *at <= to) {
-            let Some((at, key)) = timers.pop_first() else { break };
-            let Some(state) = keys.get_mut(&key) else {
-                ctx.violation(Violation::TimerWithoutWindow);
-                continue;
-            };
-            state.scheduled = None;
+        while let Some((at, key)) = self.due(to) {
+            let Self { nfa: Some(nfa), keys, deadlines, dirty, pending, work, .. } = self else { return };
+            // Several events of one time are handled with the first.
+            let Some(state) = keys.get_mut(&key) else { continue };
             let mut emit = |found| out(&detected(&key, found), EventTime(at), ctx);
             nfa.advance(&mut state.matcher, at, work, &mut emit);
             let mut done = 0;
@@ -335,7 +286,7 @@ impl<K, F, I> CepOperator<K, F, I> {
             }
             *pending = pending.saturating_sub(done);
             ctx.done(done);
-            state.schedule(&key, nfa, timers);
+            state.schedule(&key, nfa, deadlines);
             if !state.dirty {
                 state.dirty = true;
                 dirty.push(key);
@@ -359,23 +310,20 @@ where
         ctx: &mut Context<'_, P>,
         out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
     ) {
-        if self.time == Time::Event && ctx.watermark.get().is_some_and(|watermark| at.0 <= watermark) {
+        if self.time == TimeDomain::Event && ctx.watermark.get().is_some_and(|watermark| at.0 <= watermark) {
             ctx.late();
             return;
         }
-        let Self { nfa: Some(nfa), keys, timers, dirty, work, .. } = self else {
+        let Self { nfa: Some(nfa), keys, arrivals, deadlines, dirty, work, .. } = self else {
             ctx.filtered();
             return;
         };
         let name = (self.key)(record);
-        if !keys.contains_key(name) {
-            keys.insert(name.into(), KeyState::default());
-        }
-        let Some((key, _)) = keys.get_key_value(name) else { return };
-        let key = key.clone();
-        let Some(state) = keys.get_mut(name) else { return };
+        let known = keys.get_key_value(name).map(|(key, _)| key.clone());
+        let key = known.unwrap_or_else(|| Arc::from(name));
+        let state = keys.entry(key.clone()).or_default();
         match self.time {
-            Time::Event => {
+            TimeDomain::Event => {
                 if state.waiting.len() >= self.limits.buffered_events {
                     self.meta.counts.refused += 1;
                     self.meta_dirty = true;
@@ -386,17 +334,18 @@ where
                 self.pending += records;
                 let place = state.waiting.partition_point(|waiting| waiting.at <= at.0);
                 state.waiting.insert(place, Waiting { at: at.0, records, event: record.clone() });
+                arrivals.push(Reverse((at.0, key.clone())));
             }
-            Time::Processing => ctx.derive(|ctx| {
+            TimeDomain::Processing => ctx.derive(|ctx| {
                 // A clock that is set back stands still for partial matches.
                 let latest = state.matcher.runs.last().map_or(i64::MIN, |run| run.started);
                 let now = ctx.now.max(latest);
                 let mut emit = |found| out(&detected(&key, found), EventTime(now), &mut *ctx);
                 nfa.advance(&mut state.matcher, now, work, &mut emit);
                 nfa.event(&mut state.matcher, Cow::Borrowed(record), now, work, &mut emit);
+                state.schedule(&key, nfa, deadlines);
             }),
         }
-        state.schedule(&key, nfa, timers);
         if !state.dirty {
             state.dirty = true;
             dirty.push(key);
@@ -408,7 +357,7 @@ where
         ctx: &mut Context<'_, P>,
         out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
     ) {
-        if self.time == Time::Event {
+        if self.time == TimeDomain::Event {
             self.advance(ctx.watermark.0, ctx, out);
         }
     }
@@ -418,7 +367,7 @@ where
         ctx: &mut Context<'_, P>,
         out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
     ) {
-        if self.time == Time::Processing {
+        if self.time == TimeDomain::Processing {
             self.advance(ctx.now, ctx, out);
         }
     }
@@ -439,77 +388,5 @@ where
 
     fn pending(&self) -> u64 {
         self.pending
-    }
-}
-
-impl<K, F, I: Serialize + DeserializeOwned> Table for CepOperator<K, F, I> {
-    fn changes(&mut self, change: &mut Change<'_>) {
-        let (mut key_bytes, mut value) = std::mem::take(&mut self.scratch);
-        let counts = self.counts();
-        if std::mem::take(&mut self.meta_dirty) || counts != self.meta.counts {
-            self.meta.counts = counts;
-            self.work.dropped = 0;
-            encode(&EntryKey::Meta, &mut key_bytes);
-            encode(&self.meta, &mut value);
-            change(&key_bytes, Some(&value));
-        }
-        for key in self.dirty.drain(..) {
-            encode(&EntryKey::Key(&key), &mut key_bytes);
-            match self.keys.get_mut(&key) {
-                Some(state) if !state.is_empty() => {
-                    (state.dirty, state.stored) = (false, true);
-                    encode(&*state, &mut value);
-                    change(&key_bytes, Some(&value));
-                }
-                // A key that has become empty stays until here, so that one with many events is not made again for each.
-                Some(state) => {
-                    if state.stored {
-                        change(&key_bytes, None);
-                    }
-                    self.keys.remove(&key);
-                }
-                None => {}
-            }
-        }
-        self.scratch = (key_bytes, value);
-    }
-
-    fn snapshot(&self, entry: &mut Change<'_>) {
-        let (mut key_bytes, mut value) = (Vec::new(), Vec::new());
-        let meta = Meta { counts: self.counts(), ..self.meta.clone() };
-        if meta != Meta::default() {
-            encode(&EntryKey::Meta, &mut key_bytes);
-            encode(&meta, &mut value);
-            entry(&key_bytes, Some(&value));
-        }
-        for (key, state) in self.keys.iter().filter(|(_, state)| !state.is_empty()) {
-            encode(&EntryKey::Key(key), &mut key_bytes);
-            encode(state, &mut value);
-            entry(&key_bytes, Some(&value));
-        }
-    }
-
-    fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
-        // EntryKey borrows from the bytes, so it is read without the helper for owned types.
-        let Some((_, rest)) = key.split_first() else { return Err(StateError::Damaged("no key".to_owned())) };
-        match postcard::from_bytes(rest).map_err(|e| StateError::Damaged(e.to_string()))? {
-            EntryKey::Meta => self.meta = value.map(decode).transpose()?.unwrap_or_default(),
-            EntryKey::Key(key) => {
-                let records = |state: &KeyState<I>| state.waiting.iter().map(|w| w.records).sum::<u64>();
-                if let Some(before) = self.keys.remove(key) {
-                    self.pending = self.pending.saturating_sub(records(&before));
-                }
-                if let Some(bytes) = value {
-                    let state = KeyState { stored: true, ..decode(bytes)? };
-                    self.pending += records(&state);
-                    self.keys.insert(key.into(), state);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn len(&self) -> usize {
-        self.keys.values().filter(|state| !state.is_empty()).count()
     }
 }

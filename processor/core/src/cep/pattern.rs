@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::compiler::{CompileError, Limits, compile};
+use super::compiler::compile;
+use super::limits::{CompileError, Limits};
 use super::predicate::Predicate;
 
 /// A pattern: what to look for in the events of one key.

@@ -1,10 +1,10 @@
 //! Subject `cep`: patterns as data, through the API that jobs use.
 
-use millrace_core::cep::{Detected, FieldValue, Fields, Json, Pattern, Stages, Time};
+use millrace_core::cep::{Detected, FieldValue, Fields, Json, Pattern, Stages};
 use millrace_core::params::NoParams;
 use millrace_core::stream::{Job, job};
 use millrace_core::testing::Harness;
-use millrace_core::{Effect, cep};
+use millrace_core::{Effect, TimeDomain, cep};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -30,7 +30,7 @@ fn ids(stages: &Stages<Event>) -> Value {
     )
 }
 
-fn build(pattern: Pattern, time: Time) -> Box<dyn Job<Event>> {
+fn build(pattern: Pattern, time: TimeDomain) -> Box<dyn Job<Event>> {
     job::<Event, NoParams>("case", "A conformance case.")
         .source(|event: &Event| Some(event))
         .key_by(|event| &event.key)
@@ -56,8 +56,8 @@ fn ordered(outputs: &[Value]) -> Vec<Value> {
 pub fn run(case: &Case, restore: bool) -> Result<Outcome, String> {
     let mut spec = case.spec.as_object().cloned().ok_or("the spec is no map")?;
     let time = match spec.remove("time").as_ref().and_then(Value::as_str) {
-        Some("event") => Time::Event,
-        Some("processing") => Time::Processing,
+        Some("event") => TimeDomain::Event,
+        Some("processing") => TimeDomain::Processing,
         _ => return Err("no time".into()),
     };
     let pattern: Result<Pattern, String> = serde_json::from_value(spec.into()).map_err(|e| e.to_string());

@@ -1,6 +1,8 @@
 //! Tests of the whole: examples, a brute-force model, restoring, damaged input.
 
 mod examples;
+mod groups;
+mod live;
 mod model;
 mod restore;
 
@@ -182,9 +184,9 @@ proptest! {
     #[test]
     fn a_pattern_survives_its_text(pattern in patterns()) {
         let text = serde_json::to_string(&pattern).unwrap();
-        prop_assert_eq!(serde_json::from_str::<Pattern>(&text).unwrap(), pattern.clone());
+        prop_assert_eq!(&serde_json::from_str::<Pattern>(&text).unwrap(), &pattern);
         let text = serde_yaml_ng::to_string(&pattern).unwrap();
-        prop_assert_eq!(serde_yaml_ng::from_str::<Pattern>(&text).unwrap(), pattern);
+        prop_assert_eq!(&serde_yaml_ng::from_str::<Pattern>(&text).unwrap(), &pattern);
     }
 }
 

@@ -214,3 +214,37 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn counts_are_exact_and_no_event_is_kept_for_nobody(
+        pattern in patterns(),
+        strategy in prop_oneof![Just(AfterMatch::NoSkip), Just(AfterMatch::ToNext), Just(AfterMatch::PastLast)],
+        partial_matches in prop_oneof![Just(2_usize), Just(1_000)],
+        events in letters(30),
+    ) {
+        use crate::cep::matcher::{Matcher, Work};
+
+        let limits = Limits { partial_matches, ..Limits::default() };
+        let nfa = compile(&pattern.after_match(strategy), limits).unwrap();
+        let (mut matcher, mut work) = (Matcher::<Letter>::default(), Work::default());
+        work.reset(&nfa);
+        for (_, at, letter) in events {
+            nfa.advance(&mut matcher, at, &mut work, &mut |_| {});
+            nfa.event(&mut matcher, std::borrow::Cow::Owned(letter), at, &mut work, &mut |_| {});
+            let mut again = Work::default();
+            nfa.count(&matcher, &mut again);
+            prop_assert_eq!(&again.live, &work.live);
+            prop_assert!(matcher.runs.is_sorted_by_key(|run| run.first));
+            prop_assert!(matcher.runs.len() + matcher.held.len() <= partial_matches);
+            let last = matcher.runs.iter().filter_map(|run| run.taken).chain(matcher.held.iter().map(|h| h.taken));
+            let mut held: Vec<u64> =
+                last.flat_map(|taken| matcher.buffer.latest_first(Some(taken)).map(|(_, e)| e.seq)).collect();
+            held.sort_unstable();
+            held.dedup();
+            prop_assert_eq!(held.len(), matcher.buffer.len());
+        }
+    }
+}

@@ -6,7 +6,7 @@ use super::*;
 use crate::effect::{Effect, Effects};
 use crate::params::NoParams;
 use crate::stream::{Job, Origin, Scope, job};
-use crate::time::{EventTime, Watermark};
+use crate::time::{EventTime, TimeDomain, Watermark};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Event {
@@ -53,14 +53,14 @@ type Log = BTreeMap<Vec<u8>, Vec<u8>>;
 struct Driver {
     make: Box<dyn Fn() -> Box<dyn Job<Event>>>,
     job: Box<dyn Job<Event>>,
-    time: Time,
+    time: TimeDomain,
     now: i64,
     log: Log,
     told: Vec<String>,
 }
 
 impl Driver {
-    fn new(pattern: Pattern, time: Time, limits: Limits) -> Self {
+    fn new(pattern: Pattern, time: TimeDomain, limits: Limits) -> Self {
         let make = move || {
             let pattern = pattern.clone();
             job::<Event, NoParams>("test", "A test.")
@@ -78,8 +78,8 @@ impl Driver {
     fn with(&mut self, origin: Option<Origin>, act: impl FnOnce(&mut dyn Job<Event>, &mut Scope<'_>)) {
         let mut effects = Effects::default();
         let (now, watermark) = match self.time {
-            Time::Event => (0, Watermark(self.now)),
-            Time::Processing => (self.now, Watermark::NONE),
+            TimeDomain::Event => (0, Watermark(self.now)),
+            TimeDomain::Processing => (self.now, Watermark::NONE),
         };
         let mut scope = Scope { now, watermark, max_seen: None, origin, effects: &mut effects };
         act(&mut *self.job, &mut scope);
@@ -167,7 +167,7 @@ proptest! {
         acts in acts(),
     ) {
         let pattern = Pattern { after_match, ..pattern };
-        let time = if processing { Time::Processing } else { Time::Event };
+        let time = if processing { TimeDomain::Processing } else { TimeDomain::Event };
         let overflow = if refuse { Overflow::RefuseNew } else { Overflow::DropOldest };
         let limits = if small {
             Limits { partial_matches: 3, buffered_events: 4, overflow, ..Limits::default() }
