@@ -3,7 +3,8 @@
 //!
 //! Each runs over arbitrary bytes, and over those of a real state with a few of them changed, more of them, or cut
 //! short. `PROPTEST_CASES=100000 cargo test --release --test fuzz` looks longer.
-#![allow(missing_docs)]
+// All of this is test code.
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -12,14 +13,17 @@ use millrace_core::aggregate::{
     Avg, Count, Distinct, DistinctCount, Moments, QuantileSketch, Quantiles, TopN, Variance,
 };
 use millrace_core::anomaly::{Ewma, EwmaState, Hours, Last, Mad, Sample, valid};
+use millrace_core::cep::{FieldValue, Fields, Pattern, field};
+use millrace_core::join::{Interval, JoinType, JoinWindows};
 use millrace_core::params::{NoParams, merge};
+use millrace_core::process::{Current, ProcessContext, ProcessFunction, Timer};
 use millrace_core::state::{KeyedState, StateError, Table, decode, encode};
 use millrace_core::stream::{Job, Scope, job};
 use millrace_core::task::{App, Application, Input, Parsed, Record, Source, SourceKind};
 use millrace_core::testing::Harness;
 use millrace_core::watermark::BoundedOutOfOrderness;
-use millrace_core::window::{Aggregate, Schedule, WindowSpec};
-use millrace_core::{Effects, EventTime, TimeWindow, Watermark};
+use millrace_core::window::{Aggregate, Schedule, Trigger, WindowSpec};
+use millrace_core::{Effects, EventTime, TimeDomain, TimeWindow, Watermark};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde::Serialize;
@@ -111,6 +115,118 @@ fn windows() -> Box<dyn Job<Reading>> {
         .to(|_| ("out", ""))
 }
 
+fn sessions() -> Box<dyn Job<Reading>> {
+    job::<Reading, NoParams>("sessions", "Readings without a pause, twice.")
+        .source(|reading: &Reading| Some(reading))
+        .key_by(key)
+        .session_window(|_, _| 9_000)
+        .trigger(Trigger::Count { n: 2 })
+        .process(|window, _| window.value.len())
+        .map(|result, _, _| result.value)
+        .to(|_| ("out", ""))
+}
+
+/// Says goodbye ten seconds after the last reading of a key.
+struct Silence;
+
+impl ProcessFunction<NoParams, Reading> for Silence {
+    type State = Option<i64>;
+    type Out = String;
+
+    fn record(
+        &mut self,
+        _reading: &Reading,
+        at: EventTime,
+        deadline: &mut Current<Option<i64>>,
+        ctx: &mut ProcessContext<'_, '_, NoParams, String>,
+    ) {
+        if let Some(old) = deadline.replace(at.0 + 10_000) {
+            ctx.delete_timer(TimeDomain::Event, old);
+        }
+        ctx.register_timer(TimeDomain::Event, at.0 + 10_000);
+        ctx.register_timer(TimeDomain::Processing, 500);
+    }
+
+    fn timer(
+        &mut self,
+        timer: Timer,
+        deadline: &mut Current<Option<i64>>,
+        ctx: &mut ProcessContext<'_, '_, NoParams, String>,
+    ) {
+        if timer.domain == TimeDomain::Event {
+            **deadline = None;
+            ctx.collect(ctx.key().to_owned());
+        }
+    }
+}
+
+fn timers() -> Box<dyn Job<Reading>> {
+    job::<Reading, NoParams>("timers", "Keys that are silent.")
+        .source(|reading: &Reading| Some(reading))
+        .key_by(key)
+        .process(Silence)
+        .to(|key| ("out", key.as_str()))
+}
+
+fn interval_join() -> Box<dyn Job<Reading>> {
+    let side = || {
+        job::<Reading, NoParams>("interval", "Readings of the last five seconds, in pairs.")
+            .source(|reading: &Reading| Some(reading))
+            .key_by(key)
+    };
+    let last = Interval::new(-5_000, 0).unwrap();
+    side().interval_join(side(), last, JoinType::Full).to(|_| ("out", ""))
+}
+
+fn window_join() -> Box<dyn Job<Reading>> {
+    let side = || {
+        job::<Reading, NoParams>("joined", "Readings of ten seconds, in pairs.")
+            .source(|reading: &Reading| Some(reading))
+            .key_by(key)
+    };
+    let windows = JoinWindows::sliding(10_000, 5_000).unwrap();
+    side().window_join(side(), windows, JoinType::Left).to(|_| ("out", ""))
+}
+
+/// What a pattern looks at.
+#[derive(Debug, Clone, Serialize, serde::Deserialize)]
+struct Measured(String, f64);
+
+impl Fields for Measured {
+    fn field(&self, name: &str) -> FieldValue<'_> {
+        match name {
+            "value" => FieldValue::Number(self.1),
+            _ => FieldValue::Null,
+        }
+    }
+}
+
+fn pattern() -> Pattern {
+    Pattern::begin("low")
+        .where_(field("value").lt(10.0))
+        .one_or_more()
+        .followed_by("high")
+        .where_(field("value").gt(10.0))
+        .within(30_000)
+}
+
+fn patterns() -> Box<dyn Job<Reading>> {
+    searching(pattern())
+}
+
+fn searching(pattern: Pattern) -> Box<dyn Job<Reading>> {
+    job::<Reading, NoParams>("patterns", "Low, then high.")
+        .source(|reading: &Reading| Some(reading))
+        .map(|reading, _, _| Measured(reading.0.clone(), reading.1))
+        .key_by(|measured| &measured.0)
+        .pattern(move |_| pattern.clone(), TimeDomain::Event)
+        .to(|_| ("out", ""))
+}
+
+type Build = fn() -> Box<dyn Job<Reading>>;
+
+const JOBS: [Build; 6] = [windows, sessions, timers, interval_join, window_join, patterns];
+
 fn at(watermark: i64, effects: &mut Effects) -> Scope<'_> {
     Scope { now: 0, watermark: Watermark(watermark), max_seen: Some(50_000), origin: None, effects }
 }
@@ -164,37 +280,74 @@ proptest! {
     }
 
     #[test]
-    fn window_operator(damage_key in damage(), damage_value in damage(), which in any::<Index>()) {
-        let mut test = Harness::new(windows);
+    fn operators(
+        which in 0..JOBS.len(), damage_key in damage(), damage_value in damage(),
+        table in any::<Index>(), entry in any::<Index>(),
+    ) {
+        let build = JOBS[which];
+        let mut test = Harness::new(build);
         readings().iter().zip(0_i64..).for_each(|(reading, i)| test.record(reading, i * 1_000));
-        let mut entries = Vec::new();
+        let mut tables = Vec::new();
         test.job().tables(&mut |table| {
+            let mut entries = Vec::new();
             table.snapshot(&mut |key, value| entries.push((key.to_vec(), value.unwrap().to_vec())));
+            entries.sort();
+            tables.push(entries);
         });
-        entries.sort();
-        let (key, value) = &entries[which.index(entries.len())];
+        let held: Vec<usize> = (0..tables.len()).filter(|table| !tables[*table].is_empty()).collect();
+        let damaged = held[table.index(held.len())];
+        let (key, value) = &tables[damaged][entry.index(tables[damaged].len())];
         let (bad_key, bad_value) = (damage_key.to(key), damage_value.to(value));
         for (key, value) in [(&bad_key, value), (key, &bad_value), (&bad_key, &bad_value)] {
-            let mut job = windows();
+            let mut job = build();
+            let mut number = 0;
             job.tables(&mut |table| {
-                for (key, value) in &entries {
+                for (key, value) in &tables[number] {
                     table.load(key, Some(value)).unwrap();
                 }
-                let before = table.len();
-                // Refused, or one entry more at most.
-                if table.load(key, Some(value)).is_err() {
-                    assert!(table.len() <= before);
+                if number == damaged {
+                    let before = table.len();
+                    // Refused, or one entry more at most.
+                    if table.load(key, Some(value)).is_err() {
+                        assert!(table.len() <= before);
+                    }
+                    assert!(table.len() <= before + 1);
                 }
-                assert!(table.len() <= before + 1);
+                number += 1;
             });
-            // What was read can be used: every window fires and is forgotten.
+            // What was read can be used: time goes to its end.
             let mut effects = Effects::default();
             job.start(&mut at(20_000, &mut effects));
             job.record(&("k1".to_owned(), 1.0), EventTime(41_000), &mut at(20_000, &mut effects));
+            job.processing_time(&mut Scope { now: 1_000, ..at(20_000, &mut effects) });
             job.watermark(&mut at(i64::MAX, &mut effects));
+            number = 0;
             job.tables(&mut |table| {
-                let _ = table.load(key, None);
+                if number == damaged {
+                    let _ = table.load(key, None);
+                }
+                number += 1;
             });
+        }
+    }
+
+    #[test]
+    fn pattern_compiler(text in pattern_text(), damage in damage()) {
+        let bytes = damage.to(text.as_bytes());
+        for bytes in [text.as_bytes(), &bytes] {
+            // A pattern that compiles finds something or nothing in any letters; the others say what is wrong.
+            let Ok(pattern) = serde_json::from_slice::<Pattern>(bytes) else { continue };
+            match pattern.validate() {
+                Err(error) => prop_assert!(!error.to_string().is_empty()),
+                Ok(()) => {
+                    let mut test = Harness::new(move || searching(pattern.clone()));
+                    for (reading, i) in readings().iter().zip(0_i64..) {
+                        test.record(reading, i * 1_000);
+                        test.watermark(i * 1_000);
+                    }
+                    test.watermark(i64::MAX);
+                }
+            }
         }
     }
 
@@ -269,5 +422,48 @@ fn json() -> impl Strategy<Value = String> {
     prop::collection::vec((name, scalar), 0..5).prop_map(|fields| {
         let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
         format!("{{{}}}", fields.join(", "))
+    })
+}
+
+/// Patterns as people would write them, and as they should not.
+fn pattern_text() -> impl Strategy<Value = String> {
+    let condition = prop_oneof![
+        3 => Just(r#"{"op": "gt", "left": {"field": "value"}, "right": {"const": 3}}"#),
+        3 => Just(r#"{"op": "lt", "left": {"field": "value"}, "right": {"const": 9}}"#),
+        1 => Just(r#"{"op": "eq", "left": {"field": "absent"}, "right": {"const": "x"}}"#),
+        1 => Just(r#"{"op": "none"}"#),
+    ];
+    let more = prop_oneof![
+        4 => Just(""),
+        1 => Just(r#", "quantifier": {"times": {"min": 2, "max": 2}}"#),
+        1 => Just(r#", "quantifier": {"times": {"min": 1, "max": 3}, "greedy": true}"#),
+        1 => Just(r#", "quantifier": {"times": {"min": 0}, "inner": "any"}"#),
+        1 => Just(r#", "quantifier": {"times": {"min": 1}, "inner": "strict"}"#),
+        1 => Just(r#", "quantifier": {"times": {"min": 3, "max": 2}}"#),
+        1 => Just(r#", "quantifier": {"optional": true}"#),
+        1 => Just(r#", "quantifier": {"times": {"min": 4000000000}}"#),
+    ];
+    let contiguity = prop_oneof![
+        Just("next"),
+        Just("followed_by"),
+        Just("followed_by_any"),
+        Just("not_next"),
+        Just("not_followed_by"),
+    ];
+    let element =
+        (any::<u16>(), condition, more, contiguity).prop_map(|(stage, condition, more, contiguity)| {
+            // Few names meet twice.
+            let stage = stage % 50;
+            format!(r#"{{"stage": "s{stage}", "contiguity": "{contiguity}", "where": {condition}{more}}}"#)
+        });
+    let within = prop_oneof![4 => Just(""), 4 => Just(r#", "within": 5000"#), 1 => Just(r#", "within": -1"#)];
+    (prop::collection::vec(element, 0..6), within).prop_map(|(elements, within)| {
+        let first = elements.first().map(|e| {
+            let at = e.find(r#" "contiguity""#).unwrap();
+            let end = e[at..].find(',').unwrap() + at + 1;
+            format!("{}{}", &e[..at], &e[end..])
+        });
+        let elements: Vec<_> = first.into_iter().chain(elements.into_iter().skip(1)).collect();
+        format!(r#"{{"pattern": [{}]{within}}}"#, elements.join(", "))
     })
 }

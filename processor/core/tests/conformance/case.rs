@@ -39,12 +39,6 @@ pub enum Order {
 /// A step: a map with one key.
 pub type Step = std::collections::BTreeMap<String, Value>;
 
-pub enum Outcome {
-    Passed,
-    /// The engine has no such thing yet.
-    NotYet(String),
-}
-
 /// Compares what came with what was expected: numbers as numbers, lists inside of values as multisets.
 pub fn compare(what: &str, actual: &[Value], expected: &[Value], order: Order) -> Result<(), String> {
     let form = |values: &[Value]| {

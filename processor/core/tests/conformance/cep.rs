@@ -8,7 +8,7 @@ use millrace_core::{Effect, TimeDomain, cep};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::case::{Case, Order, Outcome, compare};
+use crate::case::{Case, Order, compare};
 
 #[derive(Clone, Serialize, Deserialize)]
 struct Event {
@@ -53,7 +53,7 @@ fn ordered(outputs: &[Value]) -> Vec<Value> {
     outputs
 }
 
-pub fn run(case: &Case, restore: bool) -> Result<Outcome, String> {
+pub fn run(case: &Case, restore: bool) -> Result<(), String> {
     let mut spec = case.spec.as_object().cloned().ok_or("the spec is no map")?;
     let time = match spec.remove("time").as_ref().and_then(Value::as_str) {
         Some("event") => TimeDomain::Event,
@@ -67,7 +67,7 @@ pub fn run(case: &Case, restore: bool) -> Result<Outcome, String> {
     });
     let pattern = match (pattern, case.error.is_some()) {
         (Ok(pattern), false) => pattern,
-        (Err(_), true) => return Ok(Outcome::Passed),
+        (Err(_), true) => return Ok(()),
         (Ok(_), true) => return Err("the specification should have been refused".into()),
         (Err(error), false) => return Err(error),
     };
@@ -133,5 +133,5 @@ pub fn run(case: &Case, restore: bool) -> Result<Outcome, String> {
     if !stats.balances(pending) || stats.violations > 0 {
         return Err(format!("invariants: {stats:?}, {pending} pending"));
     }
-    Ok(Outcome::Passed)
+    Ok(())
 }
