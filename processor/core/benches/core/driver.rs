@@ -155,15 +155,33 @@ fn scope(clock: i64, origin: Option<Origin>, effects: &mut Effects) -> Scope<'_>
 
 /// Measures rounds of a job in its steady state; the commits between them are not measured.
 pub fn rounds(bencher: Bencher<'_, '_>, keys: usize, job: Box<dyn Job<Event>>) {
-    rounds_apart(bencher, keys, 0, job);
+    measure(bencher, keys, 1, 1, Driver::new(job, keys));
 }
 
 /// The same with a pause before each round, ms of event time.
 pub fn rounds_apart(bencher: Bencher<'_, '_>, keys: usize, pause: i64, job: Box<dyn Job<Event>>) {
-    let driver = RefCell::new(Driver { pause, ..Driver::new(job, keys) });
-    driver.borrow_mut().round();
+    measure(bencher, keys, 1, 1, Driver { pause, ..Driver::new(job, keys) });
+}
+
+/// Measures so many rounds at once, after so many others.
+pub fn many_rounds(
+    bencher: Bencher<'_, '_>,
+    keys: usize,
+    rounds: usize,
+    before: usize,
+    job: Box<dyn Job<Event>>,
+) {
+    measure(bencher, keys, rounds, before, Driver::new(job, keys));
+}
+
+fn measure(bencher: Bencher<'_, '_>, keys: usize, rounds: usize, before: usize, driver: Driver) {
+    let driver = RefCell::new(driver);
+    for _ in 0..before {
+        driver.borrow_mut().round();
+        driver.borrow_mut().commit();
+    }
     bencher
-        .counter(ItemsCount::new(round(keys)))
+        .counter(ItemsCount::new(round(keys) * rounds))
         .with_inputs(|| driver.borrow_mut().commit())
-        .bench_local_values(|_| driver.borrow_mut().round());
+        .bench_local_values(|_| (0..rounds).for_each(|_| driver.borrow_mut().round()));
 }

@@ -6,10 +6,27 @@ use millrace_core::params::NoParams;
 use millrace_core::stream::job;
 use millrace_core::window::WindowSpec;
 
-use crate::driver::{Event, KEYS, Reading, round_ms, rounds, rounds_apart};
+use crate::driver::{Event, KEYS, Reading, many_rounds, round_ms, rounds, rounds_apart};
 
 fn value(reading: &Reading) -> f64 {
     reading.value
+}
+
+/// What overlap costs: 10 000 keys with 52 records each from one result to the next, in 1 (tumbling), 5 or 60 windows.
+#[divan::bench(args = [1, 5, 60], sample_size = 1, sample_count = 5)]
+fn overlap(bencher: Bencher<'_, '_>, overlap: u16) {
+    const KEYS: usize = 10_000;
+    const ROUNDS: u16 = 8;
+    let slide = round_ms(KEYS) * i64::from(ROUNDS);
+    let size = slide * i64::from(overlap);
+    let job = job::<Event, NoParams>("overlap", "Readings of overlapping windows.")
+        .source(Event::reading)
+        .key_by(|reading| &reading.sensor)
+        .window(move |_| WindowSpec::sliding(size, slide))
+        .aggregate((Count, Avg(value)))
+        .map(|result, _, _| (result.window.start, result.value))
+        .to(|_| ("overlap", ""));
+    many_rounds(bencher, KEYS, ROUNDS.into(), usize::from(overlap * ROUNDS), job);
 }
 
 /// Each record is in four windows; each round fires four for every key.
