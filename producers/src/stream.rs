@@ -21,7 +21,10 @@ use crate::{Generator, Record};
 /// How often the thread looks what is due. A command wakes it at once.
 const TICK: Duration = Duration::from_millis(20);
 /// Events sent before the thread looks at commands again.
-const AT_MOST: u64 = 2_000;
+const AT_MOST: u64 = 10_000;
+/// A tick sends when all of the one before is acknowledged, or after so long: a partition that is away must not stop the
+/// others. The client's threads spin while an idempotent partition has one request under way and the next waits.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// What is under way when the process is asked to stop has this long to arrive.
 const FLUSH: Duration = Duration::from_secs(7);
 
@@ -94,6 +97,8 @@ pub struct Stream {
     record: Record,
     /// `record` did not fit into the client's buffer and is still to be sent.
     held: bool,
+    /// When records were last handed to the client.
+    sent: Instant,
 }
 
 impl Stream {
@@ -122,6 +127,7 @@ impl Stream {
             producer,
             record: Record::default(),
             held: false,
+            sent: started,
         })
     }
 
@@ -181,8 +187,11 @@ impl Stream {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.send_due();
             self.look_after_deliveries();
+            if self.producer.in_flight_count() == 0 || self.sent.elapsed() >= PATIENCE {
+                self.send_due();
+                self.sent = Instant::now();
+            }
         }
         if self.producer.flush(FLUSH).is_err() {
             let lost = self.producer.in_flight_count();
