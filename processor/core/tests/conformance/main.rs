@@ -1,4 +1,4 @@
-//! Runs the conformance cases of the folders given as arguments (default: `cases/` of this crate), each twice: as it is,
+//! Runs the conformance cases of the folders given as arguments (default: `cases/` and `cases/millrace/` of this crate), each twice: as it is,
 //! and with a snapshot and restore after every step. The format is in `cases/FORMAT.md`. A case of a kind that is not known
 //! fails.
 // All of this is test code: a case that is not well-formed may panic.
@@ -24,8 +24,9 @@ fn main() -> ExitCode {
         .collect();
     let given =
         std::env::var_os("MILLRACE_CASES").map(|paths| std::env::split_paths(&paths).collect::<Vec<_>>());
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cases");
-    let folders = if arguments.is_empty() { given.unwrap_or_else(|| vec![own]) } else { arguments };
+    let cases = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cases");
+    let own = cases.join("millrace");
+    let folders = if arguments.is_empty() { given.unwrap_or_else(|| vec![cases, own]) } else { arguments };
     let (mut passed, mut failed) = (0, 0);
     let mut names = std::collections::HashSet::new();
     for folder in folders {
