@@ -23,6 +23,7 @@ use crate::control::Commands;
 use crate::kafka::sampler::Groups;
 use crate::kafka::tail::Tail;
 use crate::kafka::{self, View};
+use crate::ledger::{self, Books};
 use crate::live::Hub;
 use crate::problems::Tracker;
 use crate::search::Search;
@@ -53,6 +54,8 @@ pub struct Gateway {
     pub kafka: kafka::Shared,
     /// The newest results.
     pub tail: Mutex<Tail>,
+    /// What has become of every record.
+    pub books: Mutex<Books>,
     /// Elasticsearch.
     pub search: Search,
     /// Commands.
@@ -86,6 +89,7 @@ impl Gateway {
             state: Mutex::default(),
             kafka: kafka::Shared::default(),
             tail: Mutex::default(),
+            books: Mutex::default(),
             search: Search::new(&args.elasticsearch)?,
             commands: Commands::new(&args.kafka, acks.clone())
                 .context("the command producer can't be made")?,
@@ -131,6 +135,7 @@ impl Gateway {
         Ok(vec![
             spawn("telemetry", |g| telemetry::reader::run(&g.args.kafka, &g.state, &g.acks, &g.shutdown))?,
             spawn("results", |g| kafka::tail::run(&g.args.kafka, &g.tail, &g.shutdown))?,
+            spawn("ledger", |g| ledger::run(&g.args.kafka, &g.books, &g.shutdown))?,
             spawn("kafka-view", |g| {
                 let done =
                     |place: &kafka::sampler::Place, offset| locked(&g.tail).is_after_newest(place, offset);
@@ -196,6 +201,7 @@ impl Ticker {
             })
             .collect();
         overview.brokers_up = if view.away(now_ms).is_some() { 0 } else { view.brokers_up };
+        overview.ledger = locked(&gateway.books).gauge(&view, now_ms);
         overview.brokers_expected = gateway.args.brokers_expected();
         let (checkpoints, checkpoints_seen) = state.checkpoints();
         let new_checkpoints = newest(checkpoints, checkpoints_seen - self.checkpoints_seen);

@@ -21,6 +21,7 @@ mod config;
 mod control;
 mod gateway;
 mod kafka;
+mod ledger;
 mod live;
 mod params;
 mod problem;

@@ -8,7 +8,7 @@ use elasticsearch::auth::Credentials;
 use elasticsearch::cluster::ClusterHealthParts;
 use elasticsearch::http::Url;
 use elasticsearch::http::transport::{SingleNodeConnectionPool, TransportBuilder};
-use elasticsearch::{Elasticsearch, SearchParts};
+use elasticsearch::{CountParts, Elasticsearch, SearchParts};
 use millrace_service::ElasticsearchArgs;
 use millrace_service::clock::now_ms;
 use millrace_wire::api::ResultsPage;
@@ -143,6 +143,24 @@ impl Search {
             return Err(away(format!("It answered with status {}", status.as_u16())));
         }
         Ok(page(&answer, size))
+    }
+}
+
+impl Search {
+    /// Documents of all result topics; `None`: Elasticsearch does not answer.
+    pub async fn count(&self) -> Option<u64> {
+        let indices: Vec<String> = topic::results().iter().map(|topic| self.args.index(topic)).collect();
+        let indices: Vec<&str> = indices.iter().map(String::as_str).collect();
+        let response = self
+            .client
+            .count(CountParts::Index(&indices))
+            .ignore_unavailable(true)
+            .allow_no_indices(true)
+            .request_timeout(TIMEOUT)
+            .send()
+            .await;
+        let answer: Value = response.ok()?.error_for_status_code().ok()?.json().await.ok()?;
+        answer.get("count")?.as_u64()
     }
 }
 

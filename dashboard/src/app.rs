@@ -7,6 +7,7 @@ use leptos::prelude::*;
 use crate::components::charts::Charts;
 use crate::components::controls::Controls;
 use crate::components::header::Header;
+use crate::components::ledger::Ledger;
 use crate::components::pipeline::Pipeline;
 use crate::components::problems::Problems;
 use crate::components::results::Results;
@@ -56,6 +57,7 @@ fn Overview() -> impl IntoView {
             <Charts/>
             <Controls/>
             <Results/>
+            <Ledger/>
             <System/>
         </main>
         <footer class="quiet">"Millrace · every number is measured; “–” means that nobody has measured it."</footer>

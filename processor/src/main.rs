@@ -23,7 +23,7 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Run(args) => runtime::run(args, &apps::sensors::APP),
+        Command::Run(args) => runtime::run(args, apps::ALL),
         Command::Index(args) => index::run(args),
     }
 }

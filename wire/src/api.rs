@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::ledger::JobCount;
+
 /// What a user may do; each role includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -214,4 +216,57 @@ pub struct DependencyHealth {
     pub ok: bool,
     /// What it said last.
     pub detail: String,
+}
+
+/// `GET /ledger`: what has become of every record, since the apps' first start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// When its newest entry was written, epoch ms; 0 before the first.
+    pub as_of_ms: i64,
+    /// Whether there are no findings.
+    pub balanced: bool,
+    /// What does not balance, with its place.
+    pub findings: Vec<String>,
+    /// Results of all jobs.
+    pub emitted: u64,
+    /// Documents in Elasticsearch; `None` while it does not answer.
+    pub indexed: Option<u64>,
+    /// Per app and partition.
+    pub partitions: Vec<LedgerPartition>,
+}
+
+/// A task in the ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LedgerPartition {
+    /// App.
+    pub app: String,
+    /// Partition of its streams.
+    pub partition: i32,
+    /// The worker that wrote it.
+    pub component: String,
+    /// When, epoch ms.
+    pub at_ms: i64,
+    /// How far they are read.
+    pub streams: Vec<LedgerStream>,
+    /// Records read from them.
+    pub records: u64,
+    /// Malformed ones among them.
+    pub dead: u64,
+    /// Per job.
+    pub jobs: Vec<JobCount>,
+    /// What does not balance.
+    pub findings: Vec<String>,
+}
+
+/// A partition of a stream in the ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LedgerStream {
+    /// Topic.
+    pub topic: String,
+    /// Next offset to read, as the ledger says.
+    pub read_to: i64,
+    /// The same as the consumer group says, a second ago at most; `None`: not known.
+    pub committed: Option<i64>,
+    /// The partition's high watermark, a second ago at most; `None`: not known.
+    pub log_end: Option<i64>,
 }

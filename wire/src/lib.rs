@@ -5,6 +5,7 @@
 //! | [`event`] | raw topics | JSON |
 //! | [`result`] | result topics and Elasticsearch | JSON |
 //! | [`control`] | `millrace.control` (compacted) | JSON, versioned |
+//! | [`ledger`] | `millrace.ledger` (compacted) | JSON, versioned |
 //! | [`telemetry`] | `millrace.telemetry` | JSON, versioned |
 //! | [`api`] | the gateway's REST interface | JSON |
 //! | [`live`] | the gateway's WebSocket | postcard or JSON, by subprotocol |
@@ -18,6 +19,7 @@ pub mod api;
 mod architecture;
 pub mod control;
 pub mod event;
+pub mod ledger;
 pub mod live;
 pub mod result;
 pub mod telemetry;

@@ -168,6 +168,32 @@ pub struct Overview {
     pub dead_total: u64,
     /// Late records since the workers' start.
     pub late_total: u64,
+    /// The ledger; `None` before its first entry.
+    pub ledger: Option<LedgerGauge>,
+}
+
+/// What has become of every record, since the apps' first start: see [`crate::ledger`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LedgerGauge {
+    /// When the newest entry was written, epoch ms.
+    pub as_of_ms: i64,
+    /// What does not balance, with its place: empty when all does.
+    pub findings: Vec<String>,
+    /// Records read, by all apps.
+    pub records: u64,
+    /// Malformed ones among them.
+    pub dead: u64,
+    /// Per job, over all partitions.
+    pub jobs: Vec<LedgerJob>,
+}
+
+/// A job in the ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LedgerJob {
+    /// App.
+    pub app: String,
+    /// Its counts.
+    pub count: crate::ledger::JobCount,
 }
 
 /// Something that is not well.

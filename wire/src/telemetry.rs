@@ -110,7 +110,7 @@ pub struct Processor {
     pub commit_ms: f64,
     /// Kafka's create time of a record to the commit of what came of it, microseconds and counts since the last frame.
     pub latency_us: Vec<(u64, u64)>,
-    /// What the process is doing when it is not running: recovering, waiting for Kafka, failed, and why.
+    /// The state of the app that is furthest from running.
     pub state: WorkerState,
 }
 
@@ -156,6 +156,9 @@ pub enum WorkerState {
 pub struct App {
     /// Its name.
     pub name: String,
+    /// What it is doing.
+    #[serde(default)]
+    pub state: WorkerState,
     /// Its tasks here.
     pub tasks: Vec<Task>,
     /// Its jobs, over the tasks here.

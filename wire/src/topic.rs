@@ -18,6 +18,8 @@ pub const LATE_EVENTS: &str = "late-events";
 pub const DEAD_LETTERS: &str = "dead-letters";
 /// Commands: see [`crate::control`].
 pub const CONTROL: &str = "millrace.control";
+/// What has become of every record: see [`crate::ledger`].
+pub const LEDGER: &str = "millrace.ledger";
 /// Frames: see [`crate::telemetry`].
 pub const TELEMETRY: &str = "millrace.telemetry";
 
@@ -101,6 +103,7 @@ pub fn catalogue() -> Vec<Topic> {
         topic(DEAD_LETTERS, Side, PARTITIONS, week),
         topic(&changelog("sensors"), Internal, PARTITIONS, Retention::Compacted),
         topic(CONTROL, Internal, 1, Retention::Compacted),
+        topic(LEDGER, Internal, 1, Retention::Compacted),
         topic(TELEMETRY, Internal, 1, Retention::Millis(3600 * 1000)),
     ]
 }

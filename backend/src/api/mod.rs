@@ -127,6 +127,10 @@ fn routes() -> Routes {
         )
         .add(read("/producers", "Generated streams").answer("ProducerListing"), get(views::producers))
         .add(rate.body("RateChange").answer("Acknowledgement"), put(commands::rate))
+        .add(
+            read("/ledger", "What has become of every record, and whether it balances").answer("Ledger"),
+            get(views::ledger),
+        )
         .add(page.answer("ResultsPage"), get(views::results))
         .add(live, get(live::upgrade))
         .add(read("/openapi.json", "This document"), get(openapi::serve))

@@ -4,12 +4,14 @@
 use axum::Json;
 use axum::http::Method;
 use millrace_wire::api::{
-    Acknowledgement, Credentials, GroupPartition, GroupView, JobView, Listing, ParamsChange, ParamsView,
-    PartitionView, Problem, ProducerView, RateChange, ResultsPage, Role, Session, TopicView,
+    Acknowledgement, Credentials, GroupPartition, GroupView, JobView, Ledger, LedgerPartition, LedgerStream,
+    Listing, ParamsChange, ParamsView, PartitionView, Problem, ProducerView, RateChange, ResultsPage, Role,
+    Session, TopicView,
 };
+use millrace_wire::ledger::JobCount;
 use millrace_wire::live::{
-    ComponentGauge, GroupGauge, IndexerGauge, JobGauge, Overview, ProblemNote, Quantiles, StreamGauge,
-    WorkerGauge,
+    ComponentGauge, GroupGauge, IndexerGauge, JobGauge, LedgerGauge, LedgerJob, Overview, ProblemNote,
+    Quantiles, StreamGauge, WorkerGauge,
 };
 use millrace_wire::telemetry::{Checkpoint, Component};
 use serde::Serialize;
@@ -184,6 +186,7 @@ fn schemas() -> Value {
     );
     add("ParamsChange", value(&ParamsChange { params: Map::new() }));
     add("RateChange", value(&RateChange { rate: 100.0 }));
+    add("Ledger", value(&ledger()));
     let waiting_for = vec!["processor-2".into()];
     add(
         "Acknowledgement",
@@ -200,6 +203,34 @@ fn listing<T>(item: T) -> Listing<T> {
     Listing { as_of_ms: 0, problem: Some("..".into()), items: vec![item] }
 }
 
+fn job_count() -> JobCount {
+    JobCount { job: "mold-filter".into(), records: 9, filtered: 5, late: 0, pending: 0, done: 4, emitted: 4 }
+}
+
+fn ledger() -> Ledger {
+    let stream =
+        LedgerStream { topic: "iot-sensors".into(), read_to: 9, committed: Some(9), log_end: Some(9) };
+    let partition = LedgerPartition {
+        app: "sensors".into(),
+        partition: 0,
+        component: "processor-1".into(),
+        at_ms: 0,
+        streams: vec![stream],
+        records: 9,
+        dead: 0,
+        jobs: vec![job_count()],
+        findings: vec!["..".into()],
+    };
+    Ledger {
+        as_of_ms: 0,
+        balanced: false,
+        findings: vec!["..".into()],
+        emitted: 4,
+        indexed: Some(4),
+        partitions: vec![partition],
+    }
+}
+
 fn overview() -> Overview {
     let component = Component { detail: Some("..".into()), ports: vec![9092], ..Component::default() };
     Overview {
@@ -211,6 +242,11 @@ fn overview() -> Overview {
         indexer: Some(IndexerGauge { error: Some("..".into()), ..IndexerGauge::default() }),
         components: vec![ComponentGauge { component, ..ComponentGauge::default() }],
         latency: Some(Quantiles::default()),
+        ledger: Some(LedgerGauge {
+            findings: vec!["..".into()],
+            jobs: vec![LedgerJob { app: "sensors".into(), count: job_count() }],
+            ..LedgerGauge::default()
+        }),
         ..Overview::default()
     }
 }
@@ -236,14 +272,17 @@ fn schema_of(example: &Value) -> Value {
 }
 
 /// Fields that are null when there is nothing to say.
-const NULLABLE: [&str; 13] = [
+const NULLABLE: [&str; 16] = [
     "acknowledged_ms",
     "committed",
     "detail",
     "error",
+    "indexed",
     "indexer",
     "lag_seconds",
     "latency",
+    "ledger",
+    "log_end",
     "next",
     "problem",
     "watermark_ms",

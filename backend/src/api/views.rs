@@ -5,14 +5,18 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use millrace_service::clock::now_ms;
-use millrace_wire::api::{GroupView, JobView, Listing, ParamsView, ProducerView, ResultsPage, TopicView};
+use millrace_wire::api::{
+    GroupView, JobView, Ledger, Listing, ParamsView, ProducerView, ResultsPage, TopicView,
+};
 use millrace_wire::control::MAX_RATE;
 use millrace_wire::live::Overview;
 use millrace_wire::telemetry::{Body, Checkpoint, JobDescriptor};
+use millrace_wire::topic;
 
 use crate::clock::{locked, time_of_day};
 use crate::gateway::Gateway;
 use crate::kafka::View;
+use crate::ledger::Indexed;
 use crate::problem::Refusal;
 use crate::search::Filter;
 use crate::telemetry;
@@ -160,6 +164,15 @@ pub async fn producers(State(gateway): State<Arc<Gateway>>) -> Json<Listing<Prod
         }
     }
     heard(&state, items)
+}
+
+pub async fn ledger(State(gateway): State<Arc<Gateway>>) -> Json<Ledger> {
+    // Elasticsearch first: what it holds was counted before.
+    let documents = gateway.search.count().await;
+    let view = gateway.kafka.get();
+    let behind = view.groups.iter().find(|g| g.group == topic::INDEXER_GROUP).map(|g| g.lag_records);
+    let indexed = documents.map(|documents| Indexed { documents, behind });
+    Json(locked(&gateway.books).balance(&view, indexed, now_ms()))
 }
 
 pub async fn results(

@@ -4,6 +4,7 @@ pub mod charts;
 pub mod checkpoints;
 pub mod controls;
 pub mod header;
+pub mod ledger;
 pub mod params;
 pub mod pipeline;
 pub mod problems;

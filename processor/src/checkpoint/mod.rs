@@ -7,6 +7,8 @@
 mod format;
 mod store;
 
+use millrace_core::Task;
+use millrace_service::clock;
 use millrace_wire::telemetry;
 use serde::{Deserialize, Serialize};
 
@@ -56,7 +58,7 @@ impl Manifest {
             app: self.app.clone(),
             partition: self.partition,
             id: self.id,
-            at_ms: millrace_service::clock::now_ms(),
+            at_ms: clock::now_ms(),
             duration_ms: self.duration_ms,
             blocked_ms,
             bytes: self.bytes,
@@ -65,4 +67,32 @@ impl Manifest {
             error,
         }
     }
+}
+
+/// Takes a task's state as it is: what has just been committed.
+pub fn take(
+    task: &mut dyn Task,
+    app: &str,
+    partition: i32,
+    id: u64,
+    changelog_offset: i64,
+) -> (Manifest, Snapshot) {
+    let mut snapshot = Snapshot::default();
+    task.snapshot(&mut |key, value| snapshot.push(key, value.unwrap_or_default()));
+    let manifest = Manifest {
+        version: FORMAT,
+        app: app.to_owned(),
+        partition,
+        id,
+        created_ms: clock::now_ms(),
+        duration_ms: 0.0,
+        offsets: task.offsets().into_iter().map(|(topic, offset)| (topic.to_owned(), offset)).collect(),
+        changelog_offset,
+        watermark_ms: task.watermark().get(),
+        params: task.jobs().into_iter().map(|job| (job.name.to_owned(), job.params_version)).collect(),
+        entries: snapshot.entries,
+        bytes: 0,
+        sha256: String::new(),
+    };
+    (manifest, snapshot)
 }

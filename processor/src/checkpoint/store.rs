@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
+use millrace_wire::telemetry;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use sha2::{Digest, Sha256};
@@ -39,6 +40,22 @@ impl Store {
 
     fn file(&self, app: &str, partition: i32, id: u64, ending: &str) -> Path {
         self.folder(app, partition).join(format!("{id:012}.{ending}"))
+    }
+
+    /// Writes a checkpoint and says what became of it. `blocked_ms` is how long processing was held up.
+    pub async fn complete(
+        &self,
+        mut manifest: Manifest,
+        snapshot: Snapshot,
+        begun: Instant,
+        blocked_ms: f64,
+    ) -> telemetry::Checkpoint {
+        let error = self.write(&mut manifest, snapshot, begun).await.err().map(|error| format!("{error:#}"));
+        if let Some(error) = &error {
+            let Manifest { app, partition, id, .. } = &manifest;
+            tracing::error!(app, partition, id, error, "a checkpoint failed; the ones before are kept");
+        }
+        manifest.telemetry(blocked_ms, error)
     }
 
     /// Writes a checkpoint and takes away the ones that are no longer kept. Completes the manifest.

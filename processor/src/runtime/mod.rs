@@ -1,16 +1,18 @@
 //! The worker: one thread with one transactional producer, one consumer per app, and the tasks of its partitions.
 //!
 //! ```text
-//! worker ─ session ─┬─ assignment   partitions come and go
-//!                   ├─ restore      checkpoint + changelog tail -> task
-//!                   ├─ poll, step   records -> effects
-//!                   └─ transaction  effects + changelog + offsets, all or nothing
+//! worker ─ session ─┬─ member, one per app ─┬─ assignment   partitions come and go
+//!                   │                       ├─ restore      checkpoint + changelog tail -> task
+//!                   │                       └─ poll, step   records -> effects
+//!                   └─ transaction, one for all: effects + changelogs + offsets, all or nothing
 //! ```
 //!
-//! A session is one life of producer, consumer and tasks. Whatever goes wrong with a transaction ends the session; the
+//! A session is one life of the producer, the consumers and tasks. Whatever goes wrong with a transaction ends the session; the
 //! next one starts from what is committed ([`restart`]). Other threads see the worker only through [`status`].
 
 mod assignment;
+mod environment;
+mod member;
 mod restart;
 mod restore;
 mod session;

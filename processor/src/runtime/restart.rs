@@ -1,4 +1,4 @@
-//! What happens after a session has failed.
+//! What happens after a session or an app has failed.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,21 @@ pub enum SessionError {
     /// Kafka: brokers away, a transaction aborted, this worker fenced. Tried again for as long as it takes.
     #[error("{0:#}")]
     Kafka(anyhow::Error),
-    /// The app's state or configuration. Tried again a few times.
-    #[error("{0:#}")]
-    App(anyhow::Error),
+    /// The state or configuration of an app. It is tried again a few times; the other apps go on without it.
+    #[error("{app}: {error:#}")]
+    App {
+        /// Which.
+        app: &'static str,
+        /// What is wrong.
+        error: anyhow::Error,
+    },
+}
+
+impl SessionError {
+    /// For `map_err`.
+    pub fn app<E: Into<anyhow::Error>>(app: &'static str) -> impl Fn(E) -> Self {
+        move |error| Self::App { app, error: error.into() }
+    }
 }
 
 impl From<rdkafka::error::KafkaError> for SessionError {
@@ -19,47 +31,44 @@ impl From<rdkafka::error::KafkaError> for SessionError {
     }
 }
 
-/// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Start a session after so long.
-    Retry(Duration),
-    /// Give up: the app is FAILED.
-    Fail,
-}
-
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LARGEST_DELAY: Duration = Duration::from_secs(5);
 const APP_ATTEMPTS: u32 = 3;
 const APP_DELAY: Duration = Duration::from_secs(10);
-/// A session that lived so long was healthy: counting starts again.
+/// What lived so long was healthy: counting starts again.
 const HEALTHY: Duration = Duration::from_secs(60);
 
-/// Kafka's failures: doubling delay from 0.1 s to 5 s, for ever. The app's: 3 attempts, 10 s apart (Flink's
-/// fixed-delay strategy), then FAILED.
+/// When to start the next session after one that Kafka ended: doubling delay from 0.1 s to 5 s, for ever.
 #[derive(Debug, Default)]
-pub struct RestartStrategy {
-    kafka_failures: u32,
-    app_failures: u32,
+pub struct Backoff {
+    failures: u32,
 }
 
-impl RestartStrategy {
-    /// Decides after a session that began at `started`.
-    pub fn after(&mut self, error: &SessionError, started: Instant) -> Next {
+impl Backoff {
+    /// How long to wait after a session that began at `started`.
+    pub fn after(&mut self, started: Instant) -> Duration {
         if started.elapsed() > HEALTHY {
-            *self = Self::default();
+            self.failures = 0;
         }
-        match error {
-            SessionError::Kafka(_) => {
-                self.kafka_failures += 1;
-                Next::Retry(LARGEST_DELAY.min(FIRST_DELAY * 2_u32.pow(self.kafka_failures.min(10) - 1)))
-            }
-            SessionError::App(_) if self.app_failures < APP_ATTEMPTS => {
-                self.app_failures += 1;
-                Next::Retry(APP_DELAY)
-            }
-            SessionError::App(_) => Next::Fail,
+        self.failures += 1;
+        LARGEST_DELAY.min(FIRST_DELAY * 2_u32.pow(self.failures.min(10) - 1))
+    }
+}
+
+/// When to start an app again that failed: 3 attempts, 10 s apart (Flink's fixed-delay strategy), then FAILED.
+#[derive(Debug, Default)]
+pub struct FixedDelay {
+    failures: u32,
+}
+
+impl FixedDelay {
+    /// How long to wait after an app that was started at `started`; `None`: give up.
+    pub fn after(&mut self, started: Instant) -> Option<Duration> {
+        if started.elapsed() > HEALTHY {
+            self.failures = 0;
         }
+        self.failures += 1;
+        (self.failures <= APP_ATTEMPTS).then_some(APP_DELAY)
     }
 }
 
@@ -69,16 +78,11 @@ mod tests {
 
     #[test]
     fn kafka_is_tried_for_ever_and_an_app_three_times() {
-        let mut strategy = RestartStrategy::default();
-        let (now, kafka, app) = (
-            Instant::now(),
-            SessionError::Kafka(anyhow::anyhow!("x")),
-            SessionError::App(anyhow::anyhow!("y")),
-        );
-        let delays: Vec<_> = (0..20).map(|_| strategy.after(&kafka, now)).collect();
-        assert_eq!(delays[..2], [Next::Retry(FIRST_DELAY), Next::Retry(FIRST_DELAY * 2)]);
-        assert_eq!(delays[19], Next::Retry(LARGEST_DELAY));
-        let app: Vec<_> = (0..4).map(|_| strategy.after(&app, now)).collect();
-        assert_eq!(app, [Next::Retry(APP_DELAY), Next::Retry(APP_DELAY), Next::Retry(APP_DELAY), Next::Fail]);
+        let (mut backoff, mut fixed, now) = (Backoff::default(), FixedDelay::default(), Instant::now());
+        let delays: Vec<_> = (0..20).map(|_| backoff.after(now)).collect();
+        assert_eq!(delays[..2], [FIRST_DELAY, FIRST_DELAY * 2]);
+        assert_eq!(delays[19], LARGEST_DELAY);
+        let app: Vec<_> = (0..4).map(|_| fixed.after(now)).collect();
+        assert_eq!(app, [Some(APP_DELAY), Some(APP_DELAY), Some(APP_DELAY), None]);
     }
 }

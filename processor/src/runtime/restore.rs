@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use millrace_core::{Application, Task};
-use millrace_service::{KafkaArgs, Shutdown, clock};
+use millrace_service::clock;
 use millrace_wire::telemetry::{Recovery, WorkerState};
 use millrace_wire::topic;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
+use super::environment::Environment;
 use super::restart::SessionError;
-use super::status::Status;
-use crate::checkpoint::{Store, entries};
+use crate::checkpoint::entries;
 
 /// How long a broker may take to answer.
 const CALL: Duration = Duration::from_secs(10);
@@ -34,30 +34,20 @@ pub struct Restored {
 
 /// Reads changelogs.
 pub struct Restorer<'a> {
-    app: &'a dyn Application,
+    app: &'static dyn Application,
     changelog: String,
     /// Reads what is committed, and says where it ends.
     committed: BaseConsumer,
     /// Says where the log ends, open transactions included.
     uncommitted: BaseConsumer,
-    store: &'a Store,
-    runtime: &'a tokio::runtime::Handle,
-    status: &'a Status,
-    shutdown: &'a Shutdown,
+    env: &'a Environment<'a>,
 }
 
 impl<'a> Restorer<'a> {
     /// # Errors
     /// The clients can't be made.
-    pub fn new(
-        app: &'a dyn Application,
-        kafka: &KafkaArgs,
-        component: &str,
-        store: &'a Store,
-        runtime: &'a tokio::runtime::Handle,
-        status: &'a Status,
-        shutdown: &'a Shutdown,
-    ) -> Result<Self, SessionError> {
+    pub fn new(app: &'static dyn Application, env: &'a Environment<'_>) -> Result<Self, SessionError> {
+        let (kafka, component) = (&env.args.kafka, env.args.component());
         let client = |isolation: &str| {
             let id = format!("{component}-restore");
             kafka
@@ -65,17 +55,14 @@ impl<'a> Restorer<'a> {
                 .set("enable.partition.eof", "true")
                 .create()
                 .context("the restoring consumer can't be made")
-                .map_err(SessionError::App)
+                .map_err(SessionError::Kafka)
         };
         Ok(Self {
             app,
             changelog: topic::changelog(app.name()),
             committed: client("read_committed")?,
             uncommitted: client("read_uncommitted")?,
-            store,
-            runtime,
-            status,
-            shutdown,
+            env,
         })
     }
 
@@ -84,7 +71,7 @@ impl<'a> Restorer<'a> {
     /// # Errors
     /// Kafka does not answer, or the state can't be read.
     pub fn restore(&self, partition: i32) -> Result<Restored, SessionError> {
-        let started = Instant::now();
+        let (started, app) = (Instant::now(), self.app.name());
         let end = self.stable_end(partition)?;
         let usable = |manifest: &crate::checkpoint::Manifest| {
             let offset = manifest.changelog_offset;
@@ -94,21 +81,22 @@ impl<'a> Restorer<'a> {
                 Err(format!("it stands at changelog offset {offset}, the changelog ends at {end}"))
             }
         };
-        let newest = self.store.newest(self.app.name(), partition, usable);
-        let (checkpoint, checkpoint_id) = self.runtime.block_on(newest).map_err(SessionError::App)?;
-        let mut task = self.app.task(partition).map_err(|e| SessionError::App(e.into()))?;
+        let newest = self.env.store.newest(app, partition, usable);
+        let (checkpoint, checkpoint_id) =
+            self.env.runtime.block_on(newest).map_err(SessionError::app(app))?;
+        let mut task = self.app.task(partition).map_err(SessionError::app(app))?;
         let mut from = 0;
         if let Some(checkpoint) = &checkpoint {
             from = checkpoint.manifest.changelog_offset;
             for entry in entries(&checkpoint.state) {
-                let (key, value) = entry.map_err(|e| SessionError::App(e.into()))?;
-                load(&mut *task, key, Some(value)).map_err(SessionError::App)?;
+                let (key, value) = entry.map_err(SessionError::app(app))?;
+                load(&mut *task, key, Some(value)).map_err(SessionError::app(app))?;
             }
         }
         let changelog_records = if from < end { self.replay(&mut *task, partition, from)? } else { 0 };
         task.start();
         let recovery = Recovery {
-            app: self.app.name().to_owned(),
+            app: app.to_owned(),
             partition,
             at_ms: clock::now_ms(),
             duration_ms: started.elapsed().as_secs_f64() * 1_000.0,
@@ -129,7 +117,7 @@ impl<'a> Restorer<'a> {
             if stable >= end {
                 return Ok(end);
             }
-            if started.elapsed() > STABLE || self.shutdown.requested() {
+            if started.elapsed() > STABLE || self.env.shutdown.requested() {
                 return Err(SessionError::Kafka(anyhow!(
                     "{}/{partition} has had a transaction open for {:.0} s (offsets {stable} to {end})",
                     self.changelog,
@@ -153,9 +141,9 @@ impl<'a> Restorer<'a> {
                     heard = Instant::now();
                     records += 1;
                     load(task, message.key().unwrap_or_default(), message.payload())
-                        .map_err(SessionError::App)?;
+                        .map_err(SessionError::app(self.app.name()))?;
                     if records % 10_000 == 0 {
-                        self.status.set_state(WorkerState::Restoring { records });
+                        self.env.status.set_state(self.app.name(), WorkerState::Restoring { records });
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(at))) if at == partition => break,
@@ -164,7 +152,7 @@ impl<'a> Restorer<'a> {
                 Some(Err(error)) => tracing::warn!(%error, "reading the changelog failed, trying again"),
                 None => {}
             }
-            if heard.elapsed() > STABLE || self.shutdown.requested() {
+            if heard.elapsed() > STABLE || self.env.shutdown.requested() {
                 return Err(SessionError::Kafka(anyhow!("{}/{partition} can't be read", self.changelog)));
             }
         }

@@ -20,9 +20,8 @@ const CATALOGUE_EVERY: Duration = Duration::from_secs(5);
 /// transaction's records, until they time out).
 const HANGS: Duration = Duration::from_secs(45);
 
-/// Shared figures of a worker with one app.
+/// Shared figures of a worker.
 pub struct Status {
-    app: &'static str,
     catalogue: Vec<JobDescriptor>,
     inner: Mutex<Inner>,
     /// Told when something should be published at once.
@@ -30,12 +29,8 @@ pub struct Status {
 }
 
 struct Inner {
-    state: WorkerState,
+    apps: Vec<AppFigures>,
     committing: Option<Instant>,
-    tasks: BTreeMap<i32, Task>,
-    jobs: Vec<Job>,
-    checkpoints: Vec<Checkpoint>,
-    recoveries: Vec<Recovery>,
     acks: Vec<Ack>,
     commits: u64,
     aborts: u64,
@@ -49,17 +44,54 @@ struct Inner {
     last_time: TimeUse,
 }
 
+#[derive(Default)]
+struct AppFigures {
+    name: &'static str,
+    state: WorkerState,
+    tasks: BTreeMap<i32, Task>,
+    jobs: Vec<Job>,
+    checkpoints: Vec<Checkpoint>,
+    recoveries: Vec<Recovery>,
+}
+
+impl Inner {
+    fn app(&mut self, name: &str) -> Option<&mut AppFigures> {
+        self.apps.iter_mut().find(|app| app.name == name)
+    }
+
+    /// The state of the app that is furthest from running.
+    fn state(&self) -> WorkerState {
+        let distance = |state: &WorkerState| match state {
+            WorkerState::Running => 0,
+            WorkerState::Starting => 1,
+            WorkerState::Restoring { .. } => 2,
+            WorkerState::Retrying { .. } => 3,
+            WorkerState::Failed { .. } => 4,
+        };
+        let worst = self.apps.iter().max_by_key(|app| distance(&app.state));
+        match worst.map(|app| (app.name, app.state.clone())) {
+            None => WorkerState::Starting,
+            Some((app, WorkerState::Retrying { error })) => {
+                WorkerState::Retrying { error: format!("{app}: {error}") }
+            }
+            Some((app, WorkerState::Failed { error })) => {
+                WorkerState::Failed { error: format!("{app}: {error}") }
+            }
+            Some((_, state)) => state,
+        }
+    }
+}
+
 impl Status {
     /// Of a worker that has not started yet.
     ///
     /// # Errors
     /// Never with the bounds given here.
-    pub fn new(app: &dyn Application) -> anyhow::Result<Self> {
-        let catalogue = app
-            .descriptors()
-            .into_iter()
-            .map(|d| JobDescriptor {
-                app: app.name().to_owned(),
+    pub fn new(apps: &[&'static dyn Application]) -> anyhow::Result<Self> {
+        let jobs = apps.iter().flat_map(|app| app.descriptors().into_iter().map(|job| (app.name(), job)));
+        let catalogue = jobs
+            .map(|(app, d)| JobDescriptor {
+                app: app.to_owned(),
                 job: d.name.to_owned(),
                 description: d.description.to_owned(),
                 inputs: d.inputs.iter().map(|&t| t.to_owned()).collect(),
@@ -68,16 +100,14 @@ impl Status {
             })
             .collect();
         Ok(Self {
-            app: app.name(),
             catalogue,
             urgent: Notify::new(),
             inner: Mutex::new(Inner {
-                state: WorkerState::Starting,
+                apps: apps
+                    .iter()
+                    .map(|app| AppFigures { name: app.name(), ..AppFigures::default() })
+                    .collect(),
                 committing: None,
-                tasks: BTreeMap::new(),
-                jobs: Vec::new(),
-                checkpoints: Vec::new(),
-                recoveries: Vec::new(),
                 acks: Vec::new(),
                 commits: 0,
                 aborts: 0,
@@ -102,9 +132,24 @@ impl Status {
         f(&mut inner)
     }
 
-    /// What the worker is doing.
-    pub fn set_state(&self, state: WorkerState) {
-        self.with(|inner| inner.state = state);
+    fn with_app(&self, name: &str, f: impl FnOnce(&mut AppFigures)) {
+        self.with(|inner| inner.app(name).map_or((), f));
+    }
+
+    /// What an app is doing.
+    pub fn set_state(&self, app: &str, state: WorkerState) {
+        self.with_app(app, |app| app.state = state);
+    }
+
+    /// What every app is doing that has not failed for good.
+    pub fn set_states(&self, state: &WorkerState) {
+        self.with(|inner| {
+            for app in &mut inner.apps {
+                if !matches!(app.state, WorkerState::Failed { .. }) {
+                    app.state.clone_from(state);
+                }
+            }
+        });
     }
 
     /// A commit began, or is still trying.
@@ -122,11 +167,11 @@ impl Status {
         self.with(|inner| inner.committing).map(|since| since.elapsed()).filter(|silent| *silent > HANGS)
     }
 
-    /// Figures of the tasks and jobs.
-    pub fn set_figures(&self, tasks: BTreeMap<i32, Task>, jobs: Vec<Job>) {
-        self.with(|inner| {
-            inner.tasks = tasks;
-            inner.jobs = jobs;
+    /// Figures of an app's tasks and jobs.
+    pub fn set_figures(&self, app: &str, tasks: BTreeMap<i32, Task>, jobs: Vec<Job>) {
+        self.with_app(app, |app| {
+            app.tasks = tasks;
+            app.jobs = jobs;
         });
     }
 
@@ -156,12 +201,14 @@ impl Status {
 
     /// A checkpoint, complete or failed.
     pub fn checkpoint(&self, checkpoint: Checkpoint) {
-        self.with(|inner| inner.checkpoints.push(checkpoint));
+        let name = checkpoint.app.clone();
+        self.with_app(&name, |app| app.checkpoints.push(checkpoint));
     }
 
     /// A task that is back.
     pub fn recovery(&self, recovery: Recovery) {
-        self.with(|inner| inner.recoveries.push(recovery));
+        let name = recovery.app.clone();
+        self.with_app(&name, |app| app.recoveries.push(recovery));
     }
 
     /// A command that is in force or refused: published at once.
@@ -190,22 +237,23 @@ impl Status {
             if due {
                 inner.catalogue_told = Some(Instant::now());
             }
-            let app = App {
-                name: self.app.to_owned(),
-                tasks: inner.tasks.values().cloned().collect(),
-                jobs: inner.jobs.clone(),
-                checkpoints: std::mem::take(&mut inner.checkpoints),
-                recoveries: std::mem::take(&mut inner.recoveries),
-            };
+            let apps = inner.apps.iter_mut().map(|app| App {
+                name: app.name.to_owned(),
+                state: app.state.clone(),
+                tasks: app.tasks.values().cloned().collect(),
+                jobs: app.jobs.clone(),
+                checkpoints: std::mem::take(&mut app.checkpoints),
+                recoveries: std::mem::take(&mut app.recoveries),
+            });
             let body = Body::Processor(Processor {
-                apps: vec![app],
+                apps: apps.collect(),
                 catalogue: if due { self.catalogue.clone() } else { Vec::new() },
                 time: inner.last_time,
                 commits: inner.commits,
                 aborts: inner.aborts,
                 commit_ms: inner.commit.as_secs_f64() * 1_000.0,
                 latency_us,
-                state: inner.state.clone(),
+                state: inner.state(),
             });
             (body, std::mem::take(&mut inner.acks))
         })
@@ -214,7 +262,7 @@ impl Status {
 
 impl Observable for Status {
     fn health(&self) -> Result<(), String> {
-        self.with(|inner| match &inner.state {
+        self.with(|inner| match inner.state() {
             WorkerState::Running => Ok(()),
             WorkerState::Starting => Err("starting: connecting to Kafka and joining the group".to_owned()),
             WorkerState::Restoring { records } => {
@@ -228,8 +276,8 @@ impl Observable for Status {
     fn metrics(&self, out: &mut Exposition) {
         use Kind::{Counter, Gauge};
         self.with(|inner| {
-            let app = self.app;
-            for (partition, task) in &inner.tasks {
+            let tasks = inner.apps.iter().flat_map(|app| app.tasks.iter().map(|task| (app.name, task)));
+            for (app, (partition, task)) in tasks {
                 let partition = partition.to_string();
                 let labels = [("app", app), ("partition", partition.as_str())];
                 out.add(
@@ -265,7 +313,7 @@ impl Observable for Status {
                     out.add("millrace_task_currentInputWatermark", Gauge, help, &labels, watermark as f64);
                 }
             }
-            for job in &inner.jobs {
+            for (app, job) in inner.apps.iter().flat_map(|app| app.jobs.iter().map(|job| (app.name, job))) {
                 let labels = [("app", app), ("job", job.name.as_str())];
                 out.add(
                     "millrace_job_numRecordsIn",
@@ -292,7 +340,7 @@ impl Observable for Status {
                 let help = "Violations of the engine's invariants.";
                 out.add("millrace_job_invariantViolations", Counter, help, &labels, job.violations as f64);
             }
-            let labels = [("app", app)];
+            let labels = [];
             out.add("millrace_commits", Counter, "Committed transactions.", &labels, inner.commits as f64);
             out.add("millrace_aborts", Counter, "Aborted transactions.", &labels, inner.aborts as f64);
             let help = "Duration of the latest commit, s.";

@@ -1,14 +1,15 @@
-//! The tasks of a session and the transaction that their work goes into.
+//! The tasks of an app: what they are given, and what of it goes into the open transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use millrace_core::invariant::Stats;
 use millrace_core::task::{Source, SourceKind, Totals};
 use millrace_core::{Effect, Effects, Input, Record, Task};
+use millrace_service::clock;
+use millrace_wire::ledger::{self, Entry, JobCount};
 use millrace_wire::result::header;
 use millrace_wire::topic;
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::message::{BorrowedMessage, Header, Message, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use rdkafka::{Offset, TopicPartitionList};
@@ -52,37 +53,36 @@ impl Told {
     }
 }
 
-/// The tasks and their transaction.
+/// The tasks of an app.
 pub struct Tasks {
     app: &'static str,
+    component: String,
     sources: &'static [Source],
     changelog: String,
     /// By partition.
     pub tasks: BTreeMap<i32, TaskState>,
-    /// The open transaction.
-    pub transactions: Transactions,
     effects: Effects,
     /// Create times of the stream records in the open transaction, epoch ms.
     created: Vec<i64>,
 }
 
-/// What a commit did.
-pub struct Committed {
-    /// Create times of its stream records, epoch ms.
-    pub created: Vec<i64>,
-    /// Partitions that it moved.
+/// What the tasks have put into the open transaction.
+pub struct Prepared {
+    /// Offsets to commit with it.
+    pub offsets: TopicPartitionList,
+    /// Partitions that it moves.
     pub partitions: Vec<i32>,
 }
 
 impl Tasks {
     /// Without tasks.
-    pub fn new(app: &'static str, sources: &'static [Source], transactions: Transactions) -> Self {
+    pub fn new(app: &'static str, component: &str, sources: &'static [Source]) -> Self {
         Self {
             app,
+            component: component.to_owned(),
             sources,
             changelog: topic::changelog(app),
             tasks: BTreeMap::new(),
-            transactions,
             effects: Effects::default(),
             created: Vec::new(),
         }
@@ -92,7 +92,11 @@ impl Tasks {
     ///
     /// # Errors
     /// What came of it can't be sent.
-    pub fn process(&mut self, message: &BorrowedMessage<'_>) -> Result<(), SessionError> {
+    pub fn process(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        transactions: &mut Transactions,
+    ) -> Result<(), SessionError> {
         let Some(state) = self.tasks.get_mut(&message.partition()) else {
             // Fetched before the partition went away; its next owner reads it again.
             return Ok(());
@@ -100,7 +104,7 @@ impl Tasks {
         let Some(number) = self.sources.iter().position(|source| source.topic == message.topic()) else {
             return Ok(());
         };
-        self.transactions.open()?;
+        transactions.open()?;
         state.touched = true;
         if self.sources.get(number).is_some_and(|source| source.kind == SourceKind::Stream) {
             self.created.extend(message.timestamp().to_millis());
@@ -109,14 +113,18 @@ impl Tasks {
             Record { source: number, offset: message.offset(), key: message.key(), value: message.payload() };
         // Records are never refused: a bad one is an effect.
         let _ = state.task.step(Input::Record(record), &mut self.effects);
-        self.perform(Some(message))
+        self.perform(Some(message), transactions)
     }
 
     /// Gives every task an input that is no record.
     ///
     /// # Errors
     /// What came of it can't be sent.
-    pub fn step_all(&mut self, input: Input<'_>) -> Result<Result<(), String>, SessionError> {
+    pub fn step_all(
+        &mut self,
+        input: Input<'_>,
+        transactions: &mut Transactions,
+    ) -> Result<Result<(), String>, SessionError> {
         let mut refused = Ok(());
         let keep = matches!(input, Input::Parameters { .. });
         for state in self.tasks.values_mut() {
@@ -127,14 +135,18 @@ impl Tasks {
             state.touched |= keep || self.effects.iter().count() != before;
         }
         if !self.effects.is_empty() || (keep && !self.tasks.is_empty()) {
-            self.transactions.open()?;
-            self.perform(None)?;
+            transactions.open()?;
+            self.perform(None, transactions)?;
         }
         Ok(refused)
     }
 
     /// Sends what the steps asked for.
-    fn perform(&mut self, message: Option<&BorrowedMessage<'_>>) -> Result<(), SessionError> {
+    fn perform(
+        &mut self,
+        message: Option<&BorrowedMessage<'_>>,
+        transactions: &mut Transactions,
+    ) -> Result<(), SessionError> {
         if self.effects.is_empty() {
             return Ok(());
         }
@@ -143,22 +155,15 @@ impl Tasks {
                 Effect::Emit { topic, key, value } => {
                     let record =
                         BaseRecord::to(topic).key(self.effects.bytes(key)).payload(self.effects.bytes(value));
-                    self.transactions.send(record)?;
+                    transactions.send(record)?;
                 }
                 Effect::Late { job, watermark } => {
                     let job = format!("{}/{job}", self.app);
                     let text = format!("all of its windows were closed at the watermark {watermark}");
-                    side_output(&mut self.transactions, topic::LATE_EVENTS, message, &job, "late", &text)?;
+                    side_output(transactions, topic::LATE_EVENTS, message, &job, "late", &text)?;
                 }
                 Effect::Dead { reason } => {
-                    side_output(
-                        &mut self.transactions,
-                        topic::DEAD_LETTERS,
-                        message,
-                        self.app,
-                        "malformed",
-                        reason,
-                    )?;
+                    side_output(transactions, topic::DEAD_LETTERS, message, self.app, "malformed", reason)?;
                 }
             }
         }
@@ -166,29 +171,22 @@ impl Tasks {
         Ok(())
     }
 
-    /// Commits the open transaction, if there is one: results, changelog and offsets, all or nothing.
+    /// Writes what changed to the changelog, and what has become of the records to the ledger, within the open
+    /// transaction. `None`: nothing has moved.
     ///
     /// # Errors
-    /// Nothing is committed.
-    pub fn commit<C: ConsumerContext>(
-        &mut self,
-        consumer: &BaseConsumer<C>,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<Option<Committed>, SessionError> {
-        if self.transactions.opened().is_none() {
-            return Ok(None);
-        }
-        let mut offsets = TopicPartitionList::new();
-        let mut partitions = Vec::new();
+    /// It can't be sent.
+    pub fn prepare(&mut self, transactions: &mut Transactions) -> Result<Option<Prepared>, SessionError> {
+        let mut prepared = Prepared { offsets: TopicPartitionList::new(), partitions: Vec::new() };
         for (&partition, state) in &mut self.tasks {
             if !std::mem::take(&mut state.touched) {
                 continue;
             }
-            partitions.push(partition);
+            prepared.partitions.push(partition);
             for (topic, offset) in state.task.offsets() {
-                offsets.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+                prepared.offsets.add_partition_offset(topic, partition, Offset::Offset(offset))?;
             }
-            let (transactions, changelog) = (&mut self.transactions, &self.changelog);
+            let changelog = &self.changelog;
             let mut result = Ok(());
             state.task.changes(&mut |key, value| {
                 let mut record = BaseRecord::to(changelog).partition(partition).key(key);
@@ -198,23 +196,47 @@ impl Tasks {
                 }
             });
             result?;
+            let entry = entry(self.app, &self.component, self.sources, partition, &*state.task);
+            let (key, value) = (format!("{}/{partition}", self.app), serde_json::to_vec(&entry));
+            let value = value.map_err(SessionError::app(self.app))?;
+            transactions.send(BaseRecord::to(topic::LEDGER).key(&key).payload(&value))?;
         }
-        let changelog: HashMap<i32, i64> = self.transactions.commit(consumer, &offsets, go_on)?;
-        for (partition, offset) in changelog {
-            if let Some(state) = self.tasks.get_mut(&partition) {
-                state.changelog_offset = offset;
-                state.progressed = true;
-            }
-        }
-        Ok(Some(Committed { created: std::mem::take(&mut self.created), partitions }))
+        Ok((!prepared.partitions.is_empty()).then_some(prepared))
     }
 
-    /// Takes back the open transaction. Returns whether there was one: then the tasks are ahead of what is committed,
-    /// and useless.
-    pub fn abort(&mut self) -> bool {
-        self.created.clear();
-        self.effects.clear();
-        self.transactions.abort()
+    /// The create times of the stream records since the last call, epoch ms.
+    pub fn take_created(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.created)
+    }
+}
+
+/// What has become of the records of a task.
+fn entry(app: &str, component: &str, sources: &[Source], partition: i32, task: &dyn Task) -> Entry {
+    let is_stream =
+        |topic: &str| sources.iter().any(|source| source.topic == topic && source.kind == SourceKind::Stream);
+    let streams = task.offsets().into_iter().filter(|(topic, _)| is_stream(topic));
+    let (totals, jobs) = (task.totals(), task.jobs());
+    Entry {
+        v: ledger::FORMAT,
+        app: app.to_owned(),
+        partition,
+        component: component.to_owned(),
+        at_ms: clock::now_ms(),
+        streams: streams.map(|(topic, next)| (topic.to_owned(), next)).collect(),
+        records: totals.records,
+        dead: totals.dead,
+        jobs: jobs
+            .into_iter()
+            .map(|job| JobCount {
+                job: job.name.to_owned(),
+                records: job.stats.records,
+                filtered: job.stats.filtered,
+                late: job.stats.late,
+                pending: job.pending,
+                done: job.stats.done,
+                emitted: job.stats.emitted,
+            })
+            .collect(),
     }
 }
 

@@ -22,16 +22,17 @@ const LOOK: Duration = Duration::from_micros(500);
 const CALL: Duration = Duration::from_secs(10);
 
 /// Delivery reports of the open transaction.
-#[derive(Default)]
 struct Deliveries {
-    changelog: String,
+    changelogs: Vec<String>,
     state: Mutex<Delivered>,
 }
 
+/// Offset behind the last changelog record, by changelog and partition.
+pub type ChangelogEnds = HashMap<(usize, i32), i64>;
+
 #[derive(Default)]
 struct Delivered {
-    /// Offset behind the last changelog record, per partition.
-    changelog: HashMap<i32, i64>,
+    changelogs: ChangelogEnds,
     error: Option<KafkaError>,
 }
 
@@ -43,11 +44,11 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, _: ()) {
         let Ok(mut state) = self.state.lock() else { return };
         match result {
-            Ok(message) if message.topic() == self.changelog => {
-                let next = state.changelog.entry(message.partition()).or_default();
-                *next = message.offset() + 1;
+            Ok(message) => {
+                if let Some(number) = self.changelogs.iter().position(|name| name == message.topic()) {
+                    state.changelogs.insert((number, message.partition()), message.offset() + 1);
+                }
             }
-            Ok(_) => {}
             Err((error, _)) => {
                 state.error.get_or_insert_with(|| error.clone());
             }
@@ -68,7 +69,7 @@ impl Transactions {
     ///
     /// # Errors
     /// Kafka does not answer, or refuses.
-    pub fn start(kafka: &KafkaArgs, component: &str, changelog: String) -> Result<Self, SessionError> {
+    pub fn start(kafka: &KafkaArgs, component: &str, changelogs: Vec<String>) -> Result<Self, SessionError> {
         let producer: BaseProducer<Deliveries> = kafka
             .producer(component)
             .set("transactional.id", format!("millrace.{component}"))
@@ -83,9 +84,9 @@ impl Transactions {
             // some connection changes state (librdkafka issues 5456 and 5511). Nothing is sent meanwhile, so closing
             // idle connections is such a change: the wait ends after 3 to 5 s.
             .set("connections.max.idle.ms", "5000")
-            .create_with_context(Deliveries { changelog, state: Mutex::default() })
+            .create_with_context(Deliveries { changelogs, state: Mutex::default() })
             .context("the transactional producer can't be made")
-            .map_err(SessionError::App)?;
+            .map_err(SessionError::Kafka)?;
         producer
             .init_transactions(CALL)
             .context("transactions can't be started")
@@ -149,17 +150,16 @@ impl Transactions {
         std::mem::take(&mut self.backpressured)
     }
 
-    /// Commits what was sent together with `offsets` of the consumer's group. Returns the offset behind the last
-    /// changelog record of each partition. `go_on` is asked before a call that timed out is repeated.
+    /// Commits what was sent together with offsets of each consumer's group. Returns the ends of the changelogs that it
+    /// wrote to. `go_on` is asked before a call that timed out is repeated.
     ///
     /// # Errors
     /// The transaction is not committed: whoever calls starts again from what is.
     pub fn commit<C: ConsumerContext>(
         &mut self,
-        consumer: &BaseConsumer<C>,
-        offsets: &TopicPartitionList,
+        offsets: &[(&BaseConsumer<C>, TopicPartitionList)],
         go_on: &dyn Fn() -> bool,
-    ) -> Result<HashMap<i32, i64>, SessionError> {
+    ) -> Result<ChangelogEnds, SessionError> {
         // `commit_transaction` waits for the queue too, but in steps of 100 ms.
         loop {
             self.poll();
@@ -175,13 +175,15 @@ impl Transactions {
                 anyhow!(error).context("a record of the transaction was not delivered"),
             ));
         }
-        let group = consumer
-            .group_metadata()
-            .ok_or_else(|| SessionError::Kafka(anyhow!("the consumer has no group yet")))?;
-        Self::until_done(go_on, || self.producer.send_offsets_to_transaction(offsets, &group, CALL))?;
+        for (consumer, offsets) in offsets {
+            let group = consumer
+                .group_metadata()
+                .ok_or_else(|| SessionError::Kafka(anyhow!("the consumer has no group yet")))?;
+            Self::until_done(go_on, || self.producer.send_offsets_to_transaction(offsets, &group, CALL))?;
+        }
         Self::until_done(go_on, || self.producer.commit_transaction(CALL))?;
         self.opened = None;
-        Ok(delivered.changelog)
+        Ok(delivered.changelogs)
     }
 
     /// Repeats a call that timed out: its outcome is not known until it answers.

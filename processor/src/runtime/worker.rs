@@ -8,8 +8,9 @@ use millrace_service::control::{self, Versioned};
 use millrace_service::{Shutdown, http, log, telemetry};
 use millrace_wire::telemetry::WorkerState;
 
-use super::restart::{Next, RestartStrategy};
-use super::session::{Environment, Session};
+use super::environment::{AppMemory, Environment};
+use super::restart::{Backoff, SessionError};
+use super::session::Session;
 use super::status::Status;
 use crate::checkpoint::Store;
 use crate::config::RunArgs;
@@ -21,11 +22,11 @@ const CONTROL: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// The configuration is wrong, or an address is in use.
-pub fn run(args: RunArgs, app: &'static dyn Application) -> anyhow::Result<()> {
+pub fn run(args: RunArgs, apps: &'static [&'static dyn Application]) -> anyhow::Result<()> {
     log::init(&args.service)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let store = Store::open(&args.checkpoint_url)?;
-    let status = Arc::new(Status::new(app)?);
+    let status = Arc::new(Status::new(apps)?);
     let shutdown = runtime.block_on(async { Shutdown::on_signals() })?;
     runtime.block_on(http::serve(args.service.http_addr, status.clone(), shutdown.clone()))?;
     let publisher = telemetry::Publisher::new(&args.kafka, args.component())?;
@@ -47,7 +48,7 @@ pub fn run(args: RunArgs, app: &'static dyn Application) -> anyhow::Result<()> {
     let (ended, mut end) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
         // The receiver is gone only if the process is ending already.
-        let _ = ended.send(work(&args, app, &store, &handle, &status, &shutdown));
+        let _ = ended.send(work(&args, apps, &store, &handle, &status, &shutdown));
         // The process ends with its worker, whatever the reason.
         shutdown.request();
     })?;
@@ -67,7 +68,7 @@ pub fn run(args: RunArgs, app: &'static dyn Application) -> anyhow::Result<()> {
 
 fn work(
     args: &RunArgs,
-    app: &dyn Application,
+    apps: &'static [&'static dyn Application],
     store: &Store,
     runtime: &tokio::runtime::Handle,
     status: &Arc<Status>,
@@ -84,36 +85,41 @@ fn work(
             Ok(initial) => break initial,
             Err(error) => {
                 tracing::warn!("{error:#}");
-                status.set_state(WorkerState::Retrying { error: format!("{error:#}") });
+                status.set_states(&WorkerState::Retrying { error: format!("{error:#}") });
             }
         }
         if shutdown.requested() {
             return Ok(());
         }
     };
-    let mut env = Environment::new(args, app, store, runtime, status, shutdown, commands);
+    let apps = apps.iter().map(|&app| AppMemory::new(app)).collect();
+    let mut env = Environment { args, store, runtime, status, shutdown, commands, apps };
     for command in initial {
         env.remember(command);
     }
-    let mut strategy = RestartStrategy::default();
+    let mut backoff = Backoff::default();
     while !shutdown.requested() {
         let started = Instant::now();
-        status.set_state(WorkerState::Starting);
         let Err(error) = Session::start(&mut env).and_then(Session::run) else { continue };
         if shutdown.requested() {
             break;
         }
-        match strategy.after(&error, started) {
-            Next::Retry(delay) => {
-                tracing::warn!(%error, ?delay, "the session ended; the next one starts from what is committed");
-                status.set_state(WorkerState::Retrying { error: error.to_string() });
+        match error {
+            SessionError::Kafka(error) => {
+                let (delay, error) = (backoff.after(started), format!("{error:#}"));
+                tracing::warn!(
+                    error,
+                    ?delay,
+                    "the session ended; the next one starts from what is committed"
+                );
+                status.set_states(&WorkerState::Retrying { error });
                 env.wait(delay);
             }
-            Next::Fail => {
-                tracing::error!(%error, "the app is FAILED");
-                status.set_state(WorkerState::Failed { error: error.to_string() });
-                while !shutdown.requested() {
-                    env.wait(Duration::from_millis(200));
+            SessionError::App { app, error } => {
+                // The others start again at once, from the last commit.
+                for memory in env.apps.iter_mut().filter(|memory| memory.app.name() == app) {
+                    let state = memory.failed(&error);
+                    status.set_state(app, state);
                 }
             }
         }

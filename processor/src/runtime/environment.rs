@@ -1,0 +1,116 @@
+//! What outlives a session.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use millrace_core::Application;
+use millrace_service::Shutdown;
+use millrace_service::control::Versioned;
+use millrace_wire::control::Command;
+use millrace_wire::telemetry::{self, WorkerState};
+
+use super::restart::FixedDelay;
+use super::status::Status;
+use crate::checkpoint::Store;
+use crate::config::RunArgs;
+
+/// What outlives a session.
+pub struct Environment<'a> {
+    /// Configuration.
+    pub args: &'a RunArgs,
+    /// Checkpoints.
+    pub store: &'a Store,
+    /// For what is asynchronous.
+    pub runtime: &'a tokio::runtime::Handle,
+    /// What the worker shows of itself.
+    pub status: &'a Arc<Status>,
+    /// When to stop.
+    pub shutdown: &'a Shutdown,
+    /// Commands as they come.
+    pub commands: mpsc::Receiver<Versioned>,
+    /// The apps.
+    pub apps: Vec<AppMemory>,
+}
+
+/// What outlives a session of an app.
+pub struct AppMemory {
+    /// The app.
+    pub app: &'static dyn Application,
+    /// The newest command of each job.
+    pub params: BTreeMap<String, Versioned>,
+    /// Figures committed since the process started, by partition.
+    pub tasks: BTreeMap<i32, telemetry::Task>,
+    /// The same by job.
+    pub jobs: Vec<telemetry::Job>,
+    strategy: FixedDelay,
+    started: Instant,
+    /// When it may be started again; `None`: it has FAILED.
+    due: Option<Instant>,
+}
+
+impl AppMemory {
+    /// Of an app that has not run yet.
+    pub fn new(app: &'static dyn Application) -> Self {
+        let jobs = app.descriptors();
+        let jobs =
+            jobs.iter().map(|d| telemetry::Job { name: d.name.to_owned(), ..Default::default() }).collect();
+        let now = Instant::now();
+        let (params, tasks, strategy) = (BTreeMap::new(), BTreeMap::new(), FixedDelay::default());
+        Self { app, params, tasks, jobs, strategy, started: now, due: Some(now) }
+    }
+
+    /// Whether it may be started now.
+    pub fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= Instant::now())
+    }
+
+    /// It is being started.
+    pub fn starts(&mut self) {
+        self.started = Instant::now();
+    }
+
+    /// It has failed. Returns what it does next.
+    pub fn failed(&mut self, error: &anyhow::Error) -> WorkerState {
+        let (app, error) = (self.app.name(), format!("{error:#}"));
+        let delay = self.strategy.after(self.started);
+        self.due = delay.map(|delay| Instant::now() + delay);
+        match delay {
+            Some(delay) => {
+                tracing::warn!(
+                    app,
+                    error,
+                    ?delay,
+                    "the app failed; it is started again from what is committed"
+                );
+                WorkerState::Retrying { error }
+            }
+            None => {
+                tracing::error!(app, error, "the app is FAILED");
+                WorkerState::Failed { error }
+            }
+        }
+    }
+}
+
+impl Environment<'_> {
+    /// Takes a command if it is for an app here and newer than what is known. Returns the app's number and the job.
+    pub fn remember(&mut self, command: Versioned) -> Option<(usize, String)> {
+        let Command::Params { app, job, .. } = &command.record.command else { return None };
+        let job = job.clone();
+        let (number, memory) =
+            self.apps.iter_mut().enumerate().find(|(_, memory)| memory.app.name() == app)?;
+        let newer = memory.params.get(&job).is_none_or(|known| known.version < command.version);
+        newer.then(|| {
+            memory.params.insert(job.clone(), command);
+            (number, job)
+        })
+    }
+
+    /// Waits, but not longer than until the process is asked to stop.
+    pub fn wait(&self, delay: Duration) {
+        let waited = async { tokio::time::timeout(delay, self.shutdown.wait()).await };
+        // Either way it is time to look again.
+        let _ = self.runtime.block_on(waited);
+    }
+}

@@ -1,0 +1,265 @@
+//! An app in a session: its place in the consumer group, and its tasks.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use millrace_core::task::SourceKind;
+use millrace_core::{Application, Effects, Input};
+use millrace_service::control::Versioned;
+use millrace_wire::control::Command;
+use millrace_wire::telemetry::{self, WorkerState};
+use millrace_wire::topic;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Message, TopicPartitionList};
+
+use super::assignment::{Assignment, Change};
+use super::environment::{AppMemory, Environment};
+use super::restart::SessionError;
+use super::restore::{Restorer, check_offsets};
+use super::tasks::{TaskState, Tasks, Told};
+use super::transaction::Transactions;
+
+/// How long a broker may take to answer.
+const CALL: Duration = Duration::from_secs(10);
+/// Records taken in a row, so that commits, commands and the other apps keep their time.
+const IN_A_ROW: usize = 500;
+
+/// An app in a session.
+pub struct Member {
+    /// Its number in [`Environment::apps`].
+    pub number: usize,
+    app: &'static dyn Application,
+    /// Reads its sources.
+    pub consumer: BaseConsumer<Assignment>,
+    /// Its tasks.
+    pub work: Tasks,
+}
+
+impl Member {
+    /// Joins the group. The calling thread is unparked when there is something to [`poll`](Self::poll).
+    ///
+    /// # Errors
+    /// The client can't be made.
+    pub fn join(
+        env: &Environment<'_>,
+        number: usize,
+        app: &'static dyn Application,
+    ) -> Result<Self, SessionError> {
+        let (kafka, component, name) = (&env.args.kafka, env.args.component(), app.name());
+        let mut consumer: BaseConsumer<Assignment> = kafka
+            .consumer(&format!("{component}-{name}"), &topic::group(name), "read_committed")
+            .set("group.instance.id", format!("{component}-{name}"))
+            .set("partition.assignment.strategy", "range")
+            .set("session.timeout.ms", "10000")
+            .set("heartbeat.interval.ms", "1000")
+            .set("auto.offset.reset", "earliest")
+            .set("queued.max.messages.kbytes", "32768")
+            .set("queued.min.messages", "20000")
+            .create_with_context(Assignment::default())
+            .context("the consumer can't be made")
+            .map_err(SessionError::Kafka)?;
+        let worker = std::thread::current();
+        consumer.set_nonempty_callback(move || worker.unpark());
+        let topics: Vec<&str> = app.sources().iter().map(|source| source.topic).collect();
+        consumer.subscribe(&topics)?;
+        env.status.set_state(name, WorkerState::Starting);
+        Ok(Self { number, app, consumer, work: Tasks::new(name, component, app.sources()) })
+    }
+
+    /// Processes what is there, without waiting, until `enough`. Returns whether there was anything.
+    ///
+    /// # Errors
+    /// What came of it can't be sent, or this member has been fenced.
+    pub fn poll(
+        &mut self,
+        transactions: &mut Transactions,
+        enough: impl Fn(&Transactions) -> bool,
+    ) -> Result<bool, SessionError> {
+        for number in 0..IN_A_ROW {
+            match self.consumer.poll(Duration::ZERO) {
+                None => return Ok(number > 0),
+                Some(Ok(message)) => {
+                    let partition = message.partition();
+                    self.work.process(&message, transactions)?;
+                    drop(message);
+                    if self.work.tasks.get(&partition).is_some_and(|state| !state.bootstrap.is_empty()) {
+                        self.bootstrap(partition)?;
+                    }
+                }
+                Some(Err(error)) => match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::FencedInstanceId) => {
+                        return Err(error.into());
+                    }
+                    _ => tracing::warn!(app = self.app.name(), %error, "reading failed, trying again"),
+                },
+            }
+            if enough(transactions) {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Partitions that came or went since the last call.
+    pub fn changes(&self) -> Vec<Change> {
+        self.consumer.context().take()
+    }
+
+    /// Restores the tasks of new partitions and starts to read them.
+    ///
+    /// # Errors
+    /// Kafka does not answer, or the state can't be read.
+    pub fn assigned(
+        &mut self,
+        env: &Environment<'_>,
+        memory: &AppMemory,
+        partitions: &[i32],
+        transactions: &mut Transactions,
+    ) -> Result<(), SessionError> {
+        let app = self.app.name();
+        tracing::info!(app, ?partitions, "partitions assigned");
+        env.status.set_state(app, WorkerState::Restoring { records: 0 });
+        let sources = self.app.sources();
+        let topics: Vec<&str> = sources.iter().map(|source| source.topic).collect();
+        let references = || sources.iter().filter(|source| source.kind == SourceKind::Reference);
+        let mut wanted = TopicPartitionList::new();
+        for &partition in partitions {
+            for topic in &topics {
+                wanted.add_partition(topic, partition);
+            }
+        }
+        // Waits for offsets of transactions that are being committed: isolation is read_committed.
+        let committed = self.consumer.committed_offsets(wanted, CALL)?;
+        let restorer = Restorer::new(self.app, env)?;
+        for &partition in partitions {
+            let restored = restorer.restore(partition)?;
+            check_offsets(&*restored.task, partition, &committed, &topics).map_err(SessionError::app(app))?;
+            let mut bootstrap = Vec::new();
+            for source in references() {
+                bootstrap.push((source.topic, restorer.end_of(source.topic, partition)?));
+            }
+            tracing::info!(recovery = ?restored.recovery, "task restored");
+            env.status.recovery(restored.recovery);
+            // Spread, so that the tasks of a worker do not all write at once.
+            let turn = u32::try_from(partition.rem_euclid(topic::PARTITIONS)).unwrap_or(0);
+            let state = TaskState {
+                told: Told::of(&*restored.task),
+                task: restored.task,
+                changelog_offset: restored.changelog_offset,
+                checkpoint_id: restored.checkpoint_id,
+                next_checkpoint: Instant::now() + env.args.checkpoint_interval() / 6 * turn,
+                progressed: false,
+                bootstrap,
+                touched: false,
+            };
+            self.work.tasks.insert(partition, state);
+        }
+        for job in memory.params.keys() {
+            // Refused ones have been acknowledged as such when they came.
+            let _ = self.apply(memory, job, transactions)?;
+        }
+        for &partition in partitions {
+            let mut list = TopicPartitionList::new();
+            for source in references() {
+                list.add_partition(source.topic, partition);
+            }
+            self.consumer.resume(&list)?;
+            self.bootstrap(partition)?;
+        }
+        env.status.set_state(app, WorkerState::Running);
+        Ok(())
+    }
+
+    /// The partitions are somebody else's now.
+    pub fn revoked(&mut self, env: &Environment<'_>) {
+        tracing::info!(app = self.app.name(), "partitions revoked");
+        self.work.tasks.clear();
+        env.status.set_state(self.app.name(), WorkerState::Starting);
+    }
+
+    /// Gives the newest parameters of a job to every task that does not have them. Returns why they were refused.
+    ///
+    /// # Errors
+    /// What came of it can't be sent.
+    pub fn apply(
+        &mut self,
+        memory: &AppMemory,
+        job: &str,
+        transactions: &mut Transactions,
+    ) -> Result<Option<String>, SessionError> {
+        let Some(Versioned { version, record }) = memory.params.get(job) else { return Ok(None) };
+        let Command::Params { params: values, .. } = &record.command else { return Ok(None) };
+        let input = Input::Parameters { job, version: *version, values };
+        // A task without partition judges first, so that also a worker without tasks can answer.
+        let mut judge = self.app.task(-1).map_err(SessionError::app(self.app.name()))?;
+        if let Err(refused) = judge.step(input, &mut Effects::default()) {
+            tracing::warn!(app = self.app.name(), job, version, %refused, "parameters were refused");
+            return Ok(Some(refused.to_string()));
+        }
+        Ok(self.work.step_all(input, transactions)?.err())
+    }
+
+    /// Starts the streams of a partition once its reference topics are read to their end.
+    fn bootstrap(&mut self, partition: i32) -> Result<(), SessionError> {
+        let Some(state) = self.work.tasks.get_mut(&partition) else { return Ok(()) };
+        let read = state.task.offsets();
+        state
+            .bootstrap
+            .retain(|(topic, end)| !read.iter().any(|(t, offset)| t == topic && offset >= end) && *end > 0);
+        if state.bootstrap.is_empty() {
+            let mut streams = TopicPartitionList::new();
+            for source in self.app.sources().iter().filter(|source| source.kind == SourceKind::Stream) {
+                streams.add_partition(source.topic, partition);
+            }
+            self.consumer.resume(&streams)?;
+        }
+        Ok(())
+    }
+
+    /// Adds what was committed of `partitions` to the figures.
+    pub fn count(&mut self, partitions: &[i32], memory: &mut AppMemory) {
+        for &partition in partitions {
+            let Some(state) = self.work.tasks.get_mut(&partition) else { continue };
+            let now = Told::of(&*state.task);
+            let total = memory.tasks.entry(partition).or_default();
+            total.records += now.totals.records - state.told.totals.records;
+            total.bytes += now.totals.bytes - state.told.totals.bytes;
+            total.dead += now.totals.dead - state.told.totals.dead;
+            for ((total, now), told) in memory.jobs.iter_mut().zip(&now.jobs).zip(&state.told.jobs) {
+                total.records += now.records - told.records;
+                total.filtered += now.filtered - told.filtered;
+                total.late += now.late - told.late;
+                total.emitted += now.emitted - told.emitted;
+                total.violations += now.violations - told.violations;
+            }
+            state.told = now;
+        }
+    }
+
+    /// The figures as they are now, by partition; those of the jobs are brought up to date in `memory`.
+    pub fn figures(&mut self, memory: &mut AppMemory) -> BTreeMap<i32, telemetry::Task> {
+        for job in &mut memory.jobs {
+            job.pending = 0;
+        }
+        let mut tasks = BTreeMap::new();
+        for (index, (&partition, state)) in self.work.tasks.iter_mut().enumerate() {
+            let mut figures = memory.tasks.get(&partition).cloned().unwrap_or_default();
+            figures.partition = partition;
+            figures.watermark_ms = state.task.watermark().get();
+            figures.idle = state.task.is_idle();
+            figures.state_entries = state.task.entries() as u64;
+            figures.offset = state.task.offsets().first().map_or(0, |(_, offset)| *offset);
+            tasks.insert(partition, figures);
+            for (total, job) in memory.jobs.iter_mut().zip(state.task.jobs()) {
+                total.pending += job.pending;
+                if index == 0 || job.params_version < total.params_version {
+                    total.params_version = job.params_version;
+                    total.params = job.params;
+                }
+            }
+        }
+        tasks
+    }
+}
