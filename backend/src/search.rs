@@ -168,17 +168,12 @@ fn describe(error: &elasticsearch::Error) -> String {
     if error.is_timeout() { "no answer within 3 s".to_owned() } else { "it can't be reached".to_owned() }
 }
 
-/// The field that holds the time of a topic's documents.
-fn time_field(topic: &str) -> &'static str {
-    if topic == topic::SENSOR_AVERAGES { "window_end" } else { "timestamp" }
-}
-
 fn query(topic: &str, filter: &Filter) -> Result<(Value, u32), Refusal> {
     let size = filter.size.unwrap_or(PAGE);
     if !(1..=LARGEST_PAGE).contains(&size) {
         return Err(Refusal::invalid(format!("`size` must be 1 to {LARGEST_PAGE}, not {size}.")));
     }
-    let time = time_field(topic);
+    let time = topic::time_field(topic);
     let mut filters = Vec::new();
     if filter.from.is_some() || filter.to.is_some() {
         let mut range = serde_json::Map::new();
@@ -190,7 +185,8 @@ fn query(topic: &str, filter: &Filter) -> Result<(Value, u32), Refusal> {
         if key.len() > 256 {
             return Err(Refusal::invalid("`key` may have up to 256 bytes."));
         }
-        filters.push(json!({"term": {"sensorId": {"value": key}}}));
+        let field = topic::key_field(topic);
+        filters.push(json!({"term": {field: {"value": key}}}));
     }
     let by = |field: &str, order: &str| json!({field: {"order": order, "unmapped_type": "long"}});
     let mut body = json!({

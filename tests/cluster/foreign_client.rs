@@ -8,7 +8,7 @@ fn a_foreign_client_sees_three_brokers_and_every_topic() {
     assert_eq!(brokers, 3);
     for wanted in topic::catalogue() {
         let partitions = topics.get(&wanted.name).unwrap_or_else(|| panic!("{} is missing", wanted.name));
-        let internal = [topic::CONTROL, topic::TELEMETRY].contains(&wanted.name.as_str());
+        let internal = [topic::CONTROL, topic::LEDGER, topic::TELEMETRY].contains(&wanted.name.as_str());
         assert_eq!(partitions.len(), if internal { 1 } else { 6 }, "partitions of {}", wanted.name);
         assert!(partitions.iter().all(|(replicas, _)| *replicas == 3), "{}: {partitions:?}", wanted.name);
     }

@@ -14,6 +14,7 @@ mod brokers;
 mod dead_letters;
 mod exactly_once;
 mod foreign_client;
+mod ledger;
 mod live;
 mod search;
 mod throughput;

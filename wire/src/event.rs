@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 
 /// What a sensor measures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceType {
     /// Degrees Celsius.
@@ -19,6 +19,18 @@ pub enum DeviceType {
     Vibration,
     /// Hectopascal.
     Pressure,
+}
+
+impl DeviceType {
+    /// As in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Temperature => "temperature",
+            Self::Humidity => "humidity",
+            Self::Vibration => "vibration",
+            Self::Pressure => "pressure",
+        }
+    }
 }
 
 /// A record of `iot-sensors`, keyed by `sensorId`.

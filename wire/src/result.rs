@@ -29,18 +29,58 @@ pub struct Evidence {
     pub offset: i64,
 }
 
-impl Evidence {
-    /// `topic/partition/offset`: alert ids are derived from it, so that a replay gives the same id.
-    pub fn id(&self) -> String {
-        format!("{}/{}/{}", self.topic, self.partition, self.offset)
+/// The id of an alert, derived from its evidence, so that it is the same after a replay: `job/topic/partition/offset`,
+/// further offsets of the same partition behind commas, records from elsewhere behind a plus sign.
+///
+/// ```
+/// use millrace_wire::result::{Evidence, alert_id};
+///
+/// let at = |partition, offset| Evidence { topic: "orders".into(), partition, offset };
+/// assert_eq!(alert_id("order-fraud", &[at(2, 7)]), "order-fraud/orders/2/7");
+/// assert_eq!(alert_id("order-fraud", &[at(2, 7), at(2, 9), at(3, 1)]), "order-fraud/orders/2/7,9+orders/3/1");
+/// ```
+pub fn alert_id(job: &str, evidence: &[Evidence]) -> String {
+    let mut id = job.to_owned();
+    let mut before: Option<&Evidence> = None;
+    for record in evidence {
+        let Evidence { topic, partition, offset } = record;
+        id += &match before {
+            Some(b) if (&b.topic, b.partition) == (topic, *partition) => format!(",{offset}"),
+            Some(_) => format!("+{topic}/{partition}/{offset}"),
+            None => format!("/{topic}/{partition}/{offset}"),
+        };
+        before = Some(record);
     }
+    id
+}
+
+/// An alert: what all of them have, and the fields of its type beside them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alert<D> {
+    /// See [`alert_id`].
+    pub id: String,
+    /// What kind of alert it is.
+    pub r#type: CompactString,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Whom it concerns; also the key of the record.
+    pub key: CompactString,
+    /// For people.
+    pub message: String,
+    /// Processing time: when the alert was made.
+    pub timestamp: Timestamp,
+    /// The source records that it rests on, in the order of event time.
+    pub evidence: Vec<Evidence>,
+    /// Fields of its type.
+    #[serde(flatten)]
+    pub details: D,
 }
 
 /// A record of `sensor-alerts.{critical,high,warning}`, keyed by location: job `mold-filter`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SensorAlert {
-    /// `mold-filter/<evidence>`: the same after a replay.
+    /// See [`alert_id`].
     pub id: String,
     /// `MOLD_RISK`.
     pub r#type: String,
@@ -88,6 +128,63 @@ pub struct SensorAverage {
     pub max: f64,
     /// Number of readings.
     pub count: u64,
+}
+
+/// Details of a `CONSECUTIVE_HIGH` in `mold-alerts`, keyed by `sensorId`: job `consecutive-high`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsecutiveHigh {
+    /// Which sensor.
+    pub sensor_id: CompactString,
+    /// Location of the last reading.
+    pub location: CompactString,
+    /// All readings are above it, percent.
+    pub threshold: f64,
+    /// The readings in the order of event time, percent.
+    pub values: Vec<f64>,
+    /// Event time of the first.
+    pub first_timestamp: Timestamp,
+    /// Event time of the last.
+    pub last_timestamp: Timestamp,
+}
+
+/// Details of a `HUMIDITY_RISE` in `mold-alerts`, keyed by `sensorId`: job `humidity-rise`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HumidityRise {
+    /// Which sensor.
+    pub sensor_id: CompactString,
+    /// Location of the second reading.
+    pub location: CompactString,
+    /// The reading above the lower limit, percent.
+    pub first: f64,
+    /// The reading above the upper limit, percent.
+    pub second: f64,
+    /// Event time of `first`.
+    pub first_timestamp: Timestamp,
+    /// Event time of `second`.
+    pub second_timestamp: Timestamp,
+}
+
+/// A record of `anomalies`, keyed by `key`: a value that is not what the ones before it let expect.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Anomaly {
+    /// Topic of the value.
+    pub source: CompactString,
+    /// What was measured: a sensor.
+    pub key: CompactString,
+    /// Which of its values: a device type.
+    pub metric: CompactString,
+    /// The value.
+    pub value: f64,
+    /// What was expected.
+    pub expected: f64,
+    /// How far off, with its sign, in units of the method's spread.
+    pub score: f64,
+    /// The detector: `ewma` or `mad`.
+    pub method: CompactString,
+    /// Event time of the value.
+    pub timestamp: Timestamp,
 }
 
 /// Names of the headers of a record in `dead-letters` and `late-events`; the value is the original's bytes.

@@ -12,6 +12,10 @@ pub const SENSOR_ALERTS_HIGH: &str = "sensor-alerts.high";
 pub const SENSOR_ALERTS_WARNING: &str = "sensor-alerts.warning";
 /// Windowed averages of `humidity-average`.
 pub const SENSOR_AVERAGES: &str = "sensor-averages";
+/// Alerts of `consecutive-high` and `humidity-rise`.
+pub const MOLD_ALERTS: &str = "mold-alerts";
+/// Values that detectors did not expect.
+pub const ANOMALIES: &str = "anomalies";
 /// Records that came after their window had closed.
 pub const LATE_EVENTS: &str = "late-events";
 /// Records that could not be processed, as they came.
@@ -99,6 +103,8 @@ pub fn catalogue() -> Vec<Topic> {
         topic(SENSOR_ALERTS_HIGH, Result, PARTITIONS, week),
         topic(SENSOR_ALERTS_WARNING, Result, PARTITIONS, week),
         topic(SENSOR_AVERAGES, Result, PARTITIONS, week),
+        topic(MOLD_ALERTS, Result, PARTITIONS, week),
+        topic(ANOMALIES, Result, PARTITIONS, week),
         topic(LATE_EVENTS, Side, PARTITIONS, week),
         topic(DEAD_LETTERS, Side, PARTITIONS, week),
         topic(&changelog("sensors"), Internal, PARTITIONS, Retention::Compacted),
@@ -111,4 +117,20 @@ pub fn catalogue() -> Vec<Topic> {
 /// Names of the result topics, which the indexer reads.
 pub fn results() -> Vec<String> {
     catalogue().into_iter().filter(|t| t.kind == Kind::Result).map(|t| t.name).collect()
+}
+
+/// The field of a result topic's records that says when: what searches are limited and sorted by.
+pub fn time_field(topic: &str) -> &'static str {
+    match topic {
+        SENSOR_AVERAGES => "window_end",
+        _ => "timestamp",
+    }
+}
+
+/// The field of a result topic's records that says whom they concern.
+pub fn key_field(topic: &str) -> &'static str {
+    match topic {
+        SENSOR_ALERTS_CRITICAL | SENSOR_ALERTS_HIGH | SENSOR_ALERTS_WARNING | SENSOR_AVERAGES => "sensorId",
+        _ => "key",
+    }
 }

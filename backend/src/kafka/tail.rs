@@ -89,10 +89,15 @@ impl Tail {
     }
 
     fn take_in(&mut self, topic: &str, value: &[u8], at_ms: i64, new: bool) {
-        let parsed = if topic == topic::SENSOR_AVERAGES {
-            serde_json::from_slice::<SensorAverage>(value).map(|a| self.averages.push(at_ms, a, new))
-        } else {
-            serde_json::from_slice::<SensorAlert>(value).map(|a| self.alerts.push(at_ms, a, new))
+        let parsed = match topic {
+            topic::SENSOR_AVERAGES => {
+                serde_json::from_slice::<SensorAverage>(value).map(|a| self.averages.push(at_ms, a, new))
+            }
+            topic::SENSOR_ALERTS_CRITICAL | topic::SENSOR_ALERTS_HIGH | topic::SENSOR_ALERTS_WARNING => {
+                serde_json::from_slice::<SensorAlert>(value).map(|a| self.alerts.push(at_ms, a, new))
+            }
+            // The page does not show it.
+            _ => Ok(()),
         };
         if let Err(error) = parsed {
             self.malformed += 1;

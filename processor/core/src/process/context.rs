@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use serde::Serialize;
 
 use crate::state::{Access, Moment};
-use crate::stream::Context;
+use crate::stream::{Context, Origin};
 use crate::time::TimeDomain;
 use crate::time::{EventTime, Watermark};
 use crate::timer::Timers;
@@ -70,6 +70,11 @@ impl<P, O> ProcessContext<'_, '_, P, O> {
     /// The key of the record or timer.
     pub fn key(&self) -> &str {
         self.key
+    }
+
+    /// Where the record is from; `None` in a timer.
+    pub fn origin(&self) -> Option<Origin> {
+        self.ctx.origin
     }
 
     /// The watermark.

@@ -1,7 +1,11 @@
 //! App `sensors`: mold alert. Reads `iot-sensors` and the reference topic `sensors`.
 
+mod consecutive_high;
 mod humidity_average;
+mod humidity_rise;
 mod mold_filter;
+mod observation;
+mod sensor_anomalies;
 
 use compact_str::CompactString;
 use millrace_core::task::{Parsed, SourceKind};
@@ -51,7 +55,15 @@ pub const APP: App<Event> = App {
     ],
     parse,
     order: BoundedOutOfOrderness { max_out_of_orderness: 5_000, idle_timeout: Some(10_000) },
-    jobs: || vec![mold_filter::job(), humidity_average::job()],
+    jobs: || {
+        vec![
+            mold_filter::job(),
+            humidity_average::job(),
+            consecutive_high::job(),
+            humidity_rise::job(),
+            sensor_anomalies::job(),
+        ]
+    },
 };
 
 fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
@@ -72,9 +84,21 @@ fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
 
 #[cfg(test)]
 mod tests {
+    use millrace_core::testing::Harness;
     use millrace_core::{Application, Effect, Effects, Input};
+    use serde_json::json;
 
     use super::*;
+
+    /// Humidity readings of a sensor: (event time, percent).
+    pub(super) fn humid(test: &mut Harness<Event>, sensor: &str, readings: &[(i64, f64)]) {
+        for (at, value) in readings {
+            let reading = json!({
+                "timestamp": at, "sensorId": sensor, "deviceType": "humidity", "value": value, "location": "cellar"
+            });
+            test.record(&Event::Reading(serde_json::from_value(reading).unwrap()), *at);
+        }
+    }
 
     fn reading(sensor: &str, at: i64, value: f64) -> String {
         format!(

@@ -6,12 +6,13 @@ use millrace_core::Job;
 use millrace_core::stream::{Enriched, job as new_job};
 use millrace_wire::Timestamp;
 use millrace_wire::event::{Reading, Sensor};
-use millrace_wire::result::{Evidence, SensorAlert, Severity};
+use millrace_wire::result::{Evidence, SensorAlert, Severity, alert_id};
 use millrace_wire::topic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Event;
+use crate::apps::evidence;
 
 /// Live parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
@@ -55,11 +56,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
     .filter(|reading, params| reading.value > params.threshold)
     .key_by(|reading| &reading.sensor_id)
     .enrich(Event::sensor)
-    .map(|enriched, _, ctx| {
-        let evidence =
-            ctx.origin.map(|o| Evidence { topic: o.topic.into(), partition: o.partition, offset: o.offset });
-        alert(enriched, Timestamp(ctx.now), evidence)
-    })
+    .map(|enriched, _, ctx| alert(enriched, Timestamp(ctx.now), evidence(ctx.origin).into_iter().collect()))
     .to(|alert| (topic_of(alert.severity), &alert.location))
 }
 
@@ -71,14 +68,14 @@ fn topic_of(severity: Severity) -> &'static str {
     }
 }
 
-fn alert(enriched: &Enriched<Reading, Sensor>, now: Timestamp, evidence: Option<Evidence>) -> SensorAlert {
+fn alert(enriched: &Enriched<Reading, Sensor>, now: Timestamp, evidence: Vec<Evidence>) -> SensorAlert {
     let Enriched { record: reading, reference } = enriched;
     let location = match reference {
         Some(sensor) if reading.location.is_empty() => sensor.location.clone(),
         _ => reading.location.clone(),
     };
     SensorAlert {
-        id: format!("mold-filter/{}", evidence.as_ref().map(Evidence::id).unwrap_or_default()),
+        id: alert_id("mold-filter", &evidence),
         r#type: "MOLD_RISK".to_owned(),
         severity: severity(reading.value),
         status: "ALERT".to_owned(),
@@ -90,7 +87,7 @@ fn alert(enriched: &Enriched<Reading, Sensor>, now: Timestamp, evidence: Option<
         reading_timestamp: reading.timestamp,
         timestamp: now,
         sensor: reference.clone(),
-        evidence: evidence.into_iter().collect(),
+        evidence,
     }
 }
 
