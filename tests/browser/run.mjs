@@ -127,9 +127,9 @@ async function acknowledged(testId, change) {
     console.log(`      asked again: ${text}`);
   }
 }
-const typeRate = (rate) => acknowledged('rate-ack', async () => {
-  await id('rate-number').fill(String(rate));
-  await id('rate-number').press('Enter');
+const typeRate = (rate) => acknowledged('rate-iot-sensors-ack', async () => {
+  await id('rate-iot-sensors-number').fill(String(rate));
+  await id('rate-iot-sensors-number').press('Enter');
 });
 
 await test('the throughput rises with the rate, produced and consumed', async () => {
@@ -142,18 +142,18 @@ await test('the throughput rises with the rate, produced and consumed', async ()
 });
 
 await test('the slider moves by keyboard, is acknowledged, and the new rate is seen', async () => {
-  const slider = id('rate-slider');
+  const slider = id('rate-iot-sensors-slider');
   const press = (key) => async () => {
     await slider.focus();
     await page.keyboard.press(key);
   };
-  const ms = await acknowledged('rate-ack', press('PageUp'));
+  const ms = await acknowledged('rate-iot-sensors-ack', press('PageUp'));
   console.log(`      acknowledged in ${ms} ms`);
-  const rate = Number(await id('rate-number').inputValue());
+  const rate = Number(await id('rate-iot-sensors-number').inputValue());
   assert.ok(rate > 1100, `PageUp raises the rate: ${rate}`);
   await eventually(`produced at ${rate}/s`, RATE, () => number('produced-rate'), near(rate));
   await eventually(`consumed at ${rate}/s`, RATE, () => number('consumed-rate'), near(rate));
-  await acknowledged('rate-ack', press('PageDown'));
+  await acknowledged('rate-iot-sensors-ack', press('PageDown'));
 });
 
 const windowSize = (seconds) => acknowledged(`params-ack-${job}`, async () => {
@@ -219,7 +219,7 @@ await test('a reload stays signed in, and signing out ends it', async () => {
   await page.waitForTimeout(500);
   await page.reload();
   await id('produced-rate').waitFor();
-  await eventually('the rate', SOON, () => id('rate-number').inputValue(), (v) => v === '100');
+  await eventually('the rate', SOON, () => id('rate-iot-sensors-number').inputValue(), (v) => v === '100');
   await id('sign-out').click();
   await id('sign-in-username').waitFor();
   const status = await page.evaluate(() => fetch('/api/v1/overview').then((answer) => answer.status));

@@ -1,10 +1,9 @@
-//! What can be changed while everything runs: the generator's rate here, jobs' parameters in [`super::params`].
+//! What can be changed while everything runs: the generators' rates here, jobs' parameters in [`super::params`].
 
 use std::time::Duration;
 
 use leptos::prelude::*;
 use millrace_wire::api::Acknowledgement;
-use millrace_wire::topic::IOT_SENSORS;
 use wasm_bindgen_futures::spawn_local;
 
 use super::params::JobForms;
@@ -88,25 +87,30 @@ pub fn Controls() -> impl IntoView {
                 <b>"operator"</b>" or "<b>"admin"</b>"."</p> }
         })
     };
+    let streams = Memo::new(move |_| {
+        page.gauge(|o| o.streams.iter().map(|s| s.stream.clone()).collect::<Vec<_>>()).unwrap_or_default()
+    });
+    let rates = move || streams.get().into_iter().map(|stream| view! { <Rate stream/> }).collect_view();
     view! {
         <section class="controls" aria-label="Controls">
             <div class="heading"><h2>"Change it while it runs"</h2>{reason}</div>
-            <div class="forms">
-                <Rate/>
-                <JobForms/>
-            </div>
+            <div class="forms">{rates}</div>
+            <JobForms/>
         </section>
     }
     .into_any()
 }
 
-/// The generator's rate.
+/// A generator's rate.
 #[component]
-fn Rate() -> impl IntoView {
+fn Rate(stream: String) -> impl IntoView {
     let page = expect_context::<Page>();
+    let name = stream.clone();
     let target = Memo::new(move |_| {
-        page.gauge(|o| o.streams.iter().find(|s| s.stream == IOT_SENSORS).map(|s| s.target_rate)).flatten()
+        page.gauge(|o| o.streams.iter().find(|s| s.stream == name).map(|s| s.target_rate)).flatten()
     });
+    let id = format!("rate-{stream}");
+    let name = StoredValue::new(stream.clone());
     // What the user chose, until the gauges say the same.
     let chosen = RwSignal::new(None::<f64>);
     let outcome = RwSignal::new(Outcome::None);
@@ -126,8 +130,9 @@ fn Rate() -> impl IntoView {
         );
     };
     let send = move |mine: u32, rate: f64| {
+        let Some(stream) = name.try_get_value() else { return };
         spawn_local(async move {
-            let answer = rest::set_rate(IOT_SENSORS, rate).await;
+            let answer = rest::set_rate(&stream, rate).await;
             if turn.try_get_untracked() != Some(mine) {
                 return;
             }
@@ -178,27 +183,26 @@ fn Rate() -> impl IntoView {
     });
     view! {
         <div class="card form">
-            <h3>"Generator "<code>{IOT_SENSORS}</code></h3>
-            <p class="quiet">"Sensor readings written to Kafka per second."</p>
+            <h3>"Generator "<code>{stream.clone()}</code></h3>
             <div class="field">
-                <label for="rate">"Rate"</label>
+                <label for=id.clone()>"Rate"</label>
                 <span class="input">
                     <input
-                        id="rate" type="number" min="0" max=MAX_RATE.to_string() step="1" inputmode="numeric"
-                        data-testid="rate-number" disabled=disabled prop:value=move || number.get() on:change=typed
+                        id=id.clone() type="number" min="0" max=MAX_RATE.to_string() step="1" inputmode="numeric"
+                        data-testid=format!("{id}-number") disabled=disabled prop:value=move || number.get() on:change=typed
                     />
                     <span class="unit">"events/s"</span>
                 </span>
             </div>
             <input
-                type="range" min="0" max=STEPS.to_string() step="1" data-testid="rate-slider"
-                aria-label="Rate, logarithmic" disabled=disabled prop:value=move || position.get() on:input=dragged
+                type="range" min="0" max=STEPS.to_string() step="1" data-testid=format!("{id}-slider")
+                aria-label=format!("Rate of {stream}, logarithmic") disabled=disabled prop:value=move || position.get() on:input=dragged
                 aria-valuetext=move || format!("{} events per second", number.get())
             />
             <div class="scale" aria-hidden="true"><span>"0"</span><span>"50,000"</span></div>
             <div class="chips">{presets.into_iter().collect_view()}</div>
             <p
-                class=move || outcome.with(Outcome::class) role="status" data-testid="rate-ack"
+                class=move || outcome.with(Outcome::class) role="status" data-testid=format!("{id}-ack")
                 data-ms=move || outcome.with(Outcome::acknowledged_ms)
             >
                 {move || outcome.with(Outcome::text)}

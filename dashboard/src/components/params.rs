@@ -12,13 +12,28 @@ use crate::format;
 use crate::net::rest;
 use crate::page::Page;
 
-/// A form for every job that has parameters.
+/// A form for every job that has parameters, by app.
 #[component]
 pub fn JobForms() -> impl IntoView {
     let jobs = RwSignal::new(Vec::<JobView>::new());
     let error = RwSignal::new(None::<String>);
     load_jobs(jobs, error);
-    let forms = move || jobs.get().into_iter().map(|job| view! { <JobForm job/> }).collect_view();
+    let forms = move || {
+        let jobs = jobs.get();
+        let app = |jobs: &[JobView]| {
+            let name = jobs.first().map(|job| job.app.clone()).unwrap_or_default();
+            let open = name == "sensors";
+            let count = if let [_] = jobs { "1 job".to_owned() } else { format!("{} jobs", jobs.len()) };
+            let forms = jobs.iter().map(|job| view! { <JobForm job=job.clone()/> }).collect_view();
+            view! {
+                <details class="app" open=open data-app=name.clone()>
+                    <summary><h3>"App "<code>{name.clone()}</code></h3><span class="quiet">{count}</span></summary>
+                    <div class="forms">{forms}</div>
+                </details>
+            }
+        };
+        jobs.chunk_by(|a, b| a.app == b.app).map(app).collect_view()
+    };
     let missing = move || {
         error.get().map(|text| {
             view! { <div class="card form"><h3>"Jobs"</h3><p class="ack warn" role="status">"▲ "{text}" Asking again …"</p></div> }

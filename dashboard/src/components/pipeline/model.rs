@@ -170,7 +170,12 @@ fn brokers(overview: &Overview) -> Status {
         (up, expected) if up < expected => Health::Warn,
         _ => Health::Good,
     };
-    status(health, "iot-sensors", words)
+    let figure = match overview.streams.as_slice() {
+        [] => NOTHING.to_owned(),
+        [stream] => stream.stream.clone(),
+        streams => format!("{} streams", streams.len()),
+    };
+    status(health, figure, words)
 }
 
 fn processor(overview: &Overview) -> Status {
@@ -285,7 +290,7 @@ mod tests {
     fn a_lost_broker_warns_and_no_broker_is_bad() {
         let with = |brokers_up| Overview { brokers_up, brokers_expected: 3, ..Overview::default() };
         assert_eq!(node(Node::Kafka, &with(3)).health, Health::Good);
-        assert_eq!(node(Node::Kafka, &with(2)), status(Health::Warn, "iot-sensors", "2 of 3 brokers"));
+        assert_eq!(node(Node::Kafka, &with(2)), status(Health::Warn, NOTHING, "2 of 3 brokers"));
         assert_eq!(node(Node::Kafka, &with(0)).health, Health::Bad);
     }
 

@@ -1,4 +1,5 @@
 use leptos::prelude::*;
+use millrace_wire::live::JobGauge;
 
 use super::layout::{frame, line, size, wrapped};
 use super::model::{self, Edge, Health, Node, Status};
@@ -101,7 +102,7 @@ fn box_of(page: Page, node: Node, narrow: bool) -> impl IntoView {
         });
         lines.collect_view()
     };
-    let jobs = (node == Node::Processor).then(|| jobs(page, place, narrow));
+    let apps = (node == Node::Processor).then(|| apps(page, place, narrow));
     // On the wide rows of the narrow drawing the figure stands at the right.
     let beside = narrow && !small;
     let (figure_x, figure_y, anchor) =
@@ -121,24 +122,28 @@ fn box_of(page: Page, node: Node, narrow: bool) -> impl IntoView {
                 " "
                 {words}
             </text>
-            {jobs}
+            {apps}
         </g>
     }
 }
 
-/// The jobs inside of the processor's box.
-fn jobs(page: Page, place: super::layout::Frame, narrow: bool) -> impl IntoView {
+/// The apps inside of the processor's box.
+fn apps(page: Page, place: super::layout::Frame, narrow: bool) -> impl IntoView {
     let rows = Memo::new(move |_| {
         page.gauge(|o| {
-            let row = |j: &millrace_wire::live::JobGauge| (j.job.clone(), j.emitted_per_s, j.violations);
-            o.jobs.iter().take(3).map(row).collect::<Vec<_>>()
+            let row = |jobs: &[JobGauge]| {
+                let app = jobs.first().map(|j| j.app.clone()).unwrap_or_default();
+                let emitted: f64 = jobs.iter().map(|j| j.emitted_per_s).sum();
+                (app, emitted, jobs.iter().map(|j| j.violations).sum::<u64>())
+            };
+            o.jobs.chunk_by(|a, b| a.app == b.app).take(3).map(row).collect::<Vec<_>>()
         })
         .unwrap_or_default()
     });
     let top = place.y + if narrow { 72.0 } else { 92.0 };
     let (left, right) = (place.x + 13.0, place.x + place.w - 13.0);
     move || {
-        let rows = rows.get().into_iter().enumerate().map(|(index, (job, rate, violations))| {
+        let rows = rows.get().into_iter().enumerate().map(|(index, (app, rate, violations))| {
             let y = top + 19.0 + 21.0 * index as f64;
             let value = if violations > 0 {
                 format!("✕ {} violations", format::total(violations))
@@ -146,7 +151,7 @@ fn jobs(page: Page, place: super::layout::Frame, narrow: bool) -> impl IntoView 
                 format!("{}/s", format::compact(rate))
             };
             view! {
-                <text class="job" x=left y=y>{job}</text>
+                <text class="job" x=left y=y>{app}</text>
                 <text class="job value" x=right y=y text-anchor="end">{value}</text>
             }
         });
