@@ -115,10 +115,9 @@ impl Gateway {
 
     /// Groups to watch: every app's and the indexer's, with the topics that they read.
     fn groups(&self) -> Groups {
-        let raw: BTreeSet<String> =
-            topic::catalogue().into_iter().filter(|t| t.kind == topic::Kind::Raw).map(|t| t.name).collect();
         let mut groups = Groups::from([
-            (topic::group("sensors"), raw),
+            // Before the first worker has said what its jobs read.
+            (topic::group("sensors"), BTreeSet::from([topic::IOT_SENSORS.to_owned()])),
             (topic::INDEXER_GROUP.to_owned(), topic::results().into_iter().collect()),
         ]);
         for job in locked(&self.state).jobs() {

@@ -4,7 +4,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
-use crate::event::Sensor;
+use crate::event::{Account, Sensor};
 
 /// How bad it is. Ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ pub struct Alert<D> {
     pub message: String,
     /// Processing time: when the alert was made.
     pub timestamp: Timestamp,
-    /// The source records that it rests on, in the order of event time.
+    /// The source records that it rests on.
     pub evidence: Vec<Evidence>,
     /// Fields of its type.
     #[serde(flatten)]
@@ -185,6 +185,186 @@ pub struct Anomaly {
     pub method: CompactString,
     /// Event time of the value.
     pub timestamp: Timestamp,
+}
+
+/// A record of `account-balances`, keyed by account: job `account-balances`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AccountBalance {
+    /// As it came.
+    pub account: Account,
+    /// Sum of the amounts.
+    pub balance: f64,
+    /// Inclusive, epoch ms.
+    pub window_start: i64,
+    /// Exclusive, epoch ms.
+    pub window_end: i64,
+}
+
+/// Details of a `HIGH_ACTIVITY` in `fraud-alerts`, keyed by account: job `high-activity`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HighActivity {
+    /// As it came.
+    pub account: Account,
+    /// Sum of the absolute amounts when it passed the threshold.
+    pub total_activity: f64,
+    /// What it passed.
+    pub threshold: f64,
+    /// `HIGH_ACTIVITY`.
+    pub alert_type: CompactString,
+    /// Inclusive, epoch ms.
+    pub window_start: i64,
+    /// Exclusive, epoch ms.
+    pub window_end: i64,
+}
+
+/// A record of `customer-totals`, keyed by `customerId`: job `customer-totals`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CustomerTotal {
+    /// Who.
+    pub customer_id: CompactString,
+    /// Spent so far, dollars.
+    pub total: f64,
+    /// Orders so far.
+    pub orders: u64,
+}
+
+/// How much a customer has spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Tier {
+    /// From the first order on.
+    Regular,
+    /// From 500 on.
+    Vip,
+    /// From 1000 on.
+    Premium,
+}
+
+/// A record of `customer-tiers`, keyed by `customerId`: job `customer-tiers`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TierChange {
+    /// Who.
+    pub customer_id: CompactString,
+    /// From now on.
+    pub tier: Tier,
+    /// Before; null at the first order.
+    pub previous: Option<Tier>,
+    /// Spent so far, dollars.
+    pub total: f64,
+    /// Orders so far.
+    pub orders: u64,
+    /// Event time of the order that changed it.
+    pub changed: Timestamp,
+}
+
+/// How often a customer has ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Frequency {
+    /// The first order.
+    NewCustomer,
+    /// From the second on.
+    Occasional,
+    /// From the sixth on.
+    Regular,
+    /// From the tenth on.
+    Frequent,
+}
+
+/// A record of `order-frequency`, keyed by `customerId`: job `order-frequency`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrequencyChange {
+    /// Who.
+    pub customer_id: CompactString,
+    /// Orders so far.
+    pub orders: u64,
+    /// From now on.
+    pub frequency: Frequency,
+    /// Before; null at the first order.
+    pub previous: Option<Frequency>,
+    /// Event time of the order that changed it.
+    pub changed: Timestamp,
+}
+
+/// Details of a `HIGH_VALUE_ORDER` or `RAPID_ORDERING` in `alerts`, keyed by `customerId`: job `order-alerts`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderAlert {
+    /// Who.
+    pub customer_id: CompactString,
+    /// The order that raised it.
+    pub order_id: CompactString,
+    /// Its amount, dollars.
+    pub amount: f64,
+}
+
+/// A `customer_stats` in `analytics`, keyed by `customer_id`: job `customer-stats`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CustomerStats {
+    /// `customer_stats`.
+    pub r#type: CompactString,
+    /// `2024-06-01T00:00:00`, UTC.
+    pub window_start: String,
+    /// Who.
+    pub customer_id: CompactString,
+    /// Orders in the window.
+    pub orders: u64,
+    /// Sum of their amounts, dollars.
+    pub total_spent: f64,
+}
+
+/// Details of a `fraud_alert` in `analytics`, keyed by `customer_id`: job `order-fraud`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OrderFraud {
+    /// Who.
+    pub customer_id: CompactString,
+    /// What is suspicious.
+    pub reason: String,
+    /// The order that raised it.
+    pub order_id: CompactString,
+    /// Its amount, dollars.
+    pub amount: f64,
+}
+
+/// What kind of customer it is; one may be of several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Segment {
+    /// Few orders so far: too few to call it anything that rests on a habit.
+    NewCustomer,
+    /// Orders are small.
+    PriceSensitive,
+    /// Has spent much.
+    HighValue,
+    /// Has ordered often.
+    FrequentBuyer,
+    /// Most orders are of one category.
+    CategoryFocused,
+}
+
+/// A record of `customer-segments`, keyed by `customerId`: job `segments`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SegmentChange {
+    /// Who.
+    pub customer_id: CompactString,
+    /// From now on.
+    pub segments: Vec<Segment>,
+    /// Before.
+    pub previous: Vec<Segment>,
+    /// Orders so far.
+    pub orders: u64,
+    /// Spent so far, dollars.
+    pub total: f64,
+    /// Amount of an order on average, dollars.
+    pub average: f64,
+    /// The category with most orders.
+    pub category: CompactString,
+    /// Event time of the order that changed it.
+    pub changed: Timestamp,
 }
 
 /// Names of the headers of a record in `dead-letters` and `late-events`; the value is the original's bytes.

@@ -50,6 +50,15 @@ impl Timestamp {
             .unwrap_or_else(|| self.0.to_string())
     }
 
+    /// `2024-06-01T00:00:00`: whole seconds of UTC, without saying so.
+    pub fn to_iso_seconds(self) -> String {
+        let mut text = self.to_iso();
+        if let Some(point) = text.find('.') {
+            text.truncate(point);
+        }
+        text
+    }
+
     /// Parses the text forms: numeric (epoch seconds) or ISO 8601.
     pub fn parse(text: &str) -> Option<Self> {
         let numeric = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'.'));
@@ -131,6 +140,7 @@ mod tests {
         assert_eq!(Timestamp::parse("2024-06-01T02:00:00.250+02:00"), Some(Timestamp(1_717_200_000_250)));
         assert_eq!(Timestamp::parse("1717200000.25"), Some(Timestamp(1_717_200_000_250)));
         assert_eq!(Timestamp(1_717_200_000_250).to_iso(), "2024-06-01T00:00:00.250Z");
+        assert_eq!(Timestamp(1_717_200_000_250).to_iso_seconds(), "2024-06-01T00:00:00");
     }
 
     #[test]

@@ -4,6 +4,10 @@
 pub const IOT_SENSORS: &str = "iot-sensors";
 /// Reference data of sensors.
 pub const SENSORS: &str = "sensors";
+/// Card and bank transactions.
+pub const TRANSACTIONS: &str = "transactions";
+/// Orders of customers.
+pub const ORDERS: &str = "orders";
 /// Alerts of `mold-filter` above 80 %.
 pub const SENSOR_ALERTS_CRITICAL: &str = "sensor-alerts.critical";
 /// Alerts of `mold-filter` above 70 %.
@@ -16,6 +20,22 @@ pub const SENSOR_AVERAGES: &str = "sensor-averages";
 pub const MOLD_ALERTS: &str = "mold-alerts";
 /// Values that detectors did not expect.
 pub const ANOMALIES: &str = "anomalies";
+/// Windowed sums of `account-balances`.
+pub const ACCOUNT_BALANCES: &str = "account-balances";
+/// Alerts of `high-activity`.
+pub const FRAUD_ALERTS: &str = "fraud-alerts";
+/// Running totals of `customer-totals`.
+pub const CUSTOMER_TOTALS: &str = "customer-totals";
+/// Changes of `customer-tiers`.
+pub const CUSTOMER_TIERS: &str = "customer-tiers";
+/// Changes of `order-frequency`.
+pub const ORDER_FREQUENCY: &str = "order-frequency";
+/// Alerts of `order-alerts`.
+pub const ALERTS: &str = "alerts";
+/// Windows of `customer-stats`, alerts of `order-fraud`.
+pub const ANALYTICS: &str = "analytics";
+/// Changes of `segments`.
+pub const CUSTOMER_SEGMENTS: &str = "customer-segments";
 /// Records that came after their window had closed.
 pub const LATE_EVENTS: &str = "late-events";
 /// Records that could not be processed, as they came.
@@ -99,15 +119,27 @@ pub fn catalogue() -> Vec<Topic> {
     vec![
         topic(IOT_SENSORS, Raw, PARTITIONS, week),
         topic(SENSORS, Reference, PARTITIONS, Retention::Compacted),
+        topic(TRANSACTIONS, Raw, PARTITIONS, week),
+        topic(ORDERS, Raw, PARTITIONS, week),
         topic(SENSOR_ALERTS_CRITICAL, Result, PARTITIONS, week),
         topic(SENSOR_ALERTS_HIGH, Result, PARTITIONS, week),
         topic(SENSOR_ALERTS_WARNING, Result, PARTITIONS, week),
         topic(SENSOR_AVERAGES, Result, PARTITIONS, week),
         topic(MOLD_ALERTS, Result, PARTITIONS, week),
         topic(ANOMALIES, Result, PARTITIONS, week),
+        topic(ACCOUNT_BALANCES, Result, PARTITIONS, week),
+        topic(FRAUD_ALERTS, Result, PARTITIONS, week),
+        topic(CUSTOMER_TOTALS, Result, PARTITIONS, week),
+        topic(CUSTOMER_TIERS, Result, PARTITIONS, week),
+        topic(ORDER_FREQUENCY, Result, PARTITIONS, week),
+        topic(ALERTS, Result, PARTITIONS, week),
+        topic(ANALYTICS, Result, PARTITIONS, week),
+        topic(CUSTOMER_SEGMENTS, Result, PARTITIONS, week),
         topic(LATE_EVENTS, Side, PARTITIONS, week),
         topic(DEAD_LETTERS, Side, PARTITIONS, week),
         topic(&changelog("sensors"), Internal, PARTITIONS, Retention::Compacted),
+        topic(&changelog("bank"), Internal, PARTITIONS, Retention::Compacted),
+        topic(&changelog("commerce"), Internal, PARTITIONS, Retention::Compacted),
         topic(CONTROL, Internal, 1, Retention::Compacted),
         topic(LEDGER, Internal, 1, Retention::Compacted),
         topic(TELEMETRY, Internal, 1, Retention::Millis(3600 * 1000)),
@@ -119,10 +151,13 @@ pub fn results() -> Vec<String> {
     catalogue().into_iter().filter(|t| t.kind == Kind::Result).map(|t| t.name).collect()
 }
 
-/// The field of a result topic's records that says when: what searches are limited and sorted by.
+/// The field of a result topic's records that says when: what searches are limited and sorted by. Records without it
+/// (`customer-totals`, alerts in `analytics`) come last.
 pub fn time_field(topic: &str) -> &'static str {
     match topic {
-        SENSOR_AVERAGES => "window_end",
+        SENSOR_AVERAGES | ACCOUNT_BALANCES => "window_end",
+        ANALYTICS => "window_start",
+        CUSTOMER_TIERS | ORDER_FREQUENCY | CUSTOMER_SEGMENTS => "changed",
         _ => "timestamp",
     }
 }
@@ -131,6 +166,9 @@ pub fn time_field(topic: &str) -> &'static str {
 pub fn key_field(topic: &str) -> &'static str {
     match topic {
         SENSOR_ALERTS_CRITICAL | SENSOR_ALERTS_HIGH | SENSOR_ALERTS_WARNING | SENSOR_AVERAGES => "sensorId",
+        ACCOUNT_BALANCES => "account",
+        CUSTOMER_TOTALS | CUSTOMER_TIERS | ORDER_FREQUENCY | CUSTOMER_SEGMENTS => "customerId",
+        ANALYTICS => "customer_id",
         _ => "key",
     }
 }

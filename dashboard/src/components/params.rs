@@ -26,7 +26,7 @@ pub fn JobForms() -> impl IntoView {
             let count = if let [_] = jobs { "1 job".to_owned() } else { format!("{} jobs", jobs.len()) };
             let forms = jobs.iter().map(|job| view! { <JobForm job=job.clone()/> }).collect_view();
             view! {
-                <details class="app" open=open data-app=name.clone()>
+                <details class="app" open=open data-app=name>
                     <summary><h3>"App "<code>{name.clone()}</code></h3><span class="quiet">{count}</span></summary>
                     <div class="forms">{forms}</div>
                 </details>

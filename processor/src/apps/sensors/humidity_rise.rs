@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Event;
 use super::observation::{Observation, humidity};
+use crate::apps::not_below;
 
 /// Live parameters. A change forgets the rises that are under way.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
@@ -36,16 +37,6 @@ struct Params {
 impl Default for Params {
     fn default() -> Self {
         Self { lower: 70.0, upper: 80.0, within_s: 600 }
-    }
-}
-
-fn not_below(lower: &f64) -> impl FnOnce(&f64, &()) -> garde::Result + '_ {
-    move |upper, ()| {
-        if upper >= lower {
-            Ok(())
-        } else {
-            Err(garde::Error::new(format!("below the lower limit of {lower}")))
-        }
     }
 }
 
@@ -185,7 +176,7 @@ mod tests {
         for (bad, why) in [
             (json!({"within_s": 0}), "within_s"),
             (json!({"upper": 101}), "upper"),
-            (json!({"lower": 85}), "below the lower limit of 85"),
+            (json!({"lower": 85}), "below the limit before it, which is 85"),
         ] {
             let error = test.params(2, &bad).unwrap_err();
             assert!(error.contains(why), "{error}");

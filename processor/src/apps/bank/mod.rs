@@ -1,0 +1,93 @@
+//! App `bank`: bank transactions. Reads `transactions`, where card transactions are not its own.
+
+mod account_balances;
+mod high_activity;
+
+use millrace_core::task::{Parsed, SourceKind};
+use millrace_core::watermark::BoundedOutOfOrderness;
+use millrace_core::{App, EventTime, Record, Source};
+use millrace_wire::event::{BankTransaction, Transaction};
+use millrace_wire::topic;
+
+/// What a record of this app is.
+pub type Event = Transaction;
+
+fn bank(event: &Event) -> Option<&BankTransaction> {
+    match event {
+        Transaction::Bank(transaction) => Some(transaction),
+        Transaction::Card(_) => None,
+    }
+}
+
+/// The app.
+pub const APP: App<Event> = App {
+    name: "bank",
+    sources: &[Source { topic: topic::TRANSACTIONS, kind: SourceKind::Stream }],
+    parse,
+    order: BoundedOutOfOrderness { max_out_of_orderness: 5_000, idle_timeout: Some(10_000) },
+    jobs: || vec![account_balances::job(), high_activity::job()],
+};
+
+fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
+    let value = record.value.ok_or("the record has no value")?;
+    let event = Transaction::from_json(value).map_err(|e| format!("not a transaction: {e}"))?;
+    Ok(Parsed { at: EventTime(event.timestamp().millis()), event })
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_core::testing::Harness;
+    use millrace_core::{Application, Effect, Effects, Input};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A bank transaction at an event time.
+    pub(super) fn transfer(test: &mut Harness<Event>, account: &Value, at: i64, amount: f64) {
+        let text =
+            json!({"account": account, "amount": amount, "timestamp": at, "type": "deposit"}).to_string();
+        test.record(&Transaction::from_json(text.as_bytes()).unwrap(), at);
+    }
+
+    /// A card transaction at an event time.
+    pub(super) fn pay(test: &mut Harness<Event>, at: i64, amount: f64) {
+        let text =
+            json!({"transactionId": "t", "userId": "u", "amount": amount, "timestamp": at}).to_string();
+        test.record(&Transaction::from_json(text.as_bytes()).unwrap(), at);
+    }
+
+    /// The promise of the specification, through the bytes that any Kafka client may write.
+    #[test]
+    fn ten_deposits_of_600_raise_one_alert() {
+        let mut task = APP.task(0).unwrap();
+        task.start();
+        let mut effects = Effects::default();
+        let card = br#"{"timestamp":1717200000000,"transactionId":"t","userId":"u","amount":9000}"#;
+        let broken = br#"{"account":9999,"amount":600}"#;
+        let deposit = br#"{"account":9999,"amount":600,"timestamp":"1717200001","type":"deposit"}"#;
+        let values = [card.as_slice(), broken].into_iter().chain([deposit.as_slice(); 10]);
+        for (offset, value) in values.enumerate() {
+            let record = Record { source: 0, offset: offset as i64, key: None, value: Some(value) };
+            task.step(Input::Record(record), &mut effects).unwrap();
+        }
+        let mut alerts = effects.iter().filter_map(|effect| match effect {
+            Effect::Emit { topic: "fraud-alerts", key, value } => {
+                Some((effects.bytes(key), serde_json::from_slice::<Value>(effects.bytes(value)).unwrap()))
+            }
+            _ => None,
+        });
+        let (key, alert) = alerts.next().unwrap();
+        assert_eq!((key, &alert["account"]), (b"9999".as_slice(), &json!(9999)));
+        assert_eq!(alert["message"], "Account 9999 has $5400.00 activity in 1 minute (threshold: $5000.0)");
+        assert!(alerts.next().is_none());
+        assert_eq!(
+            task.totals().dead,
+            1,
+            "the card transaction is none of the app's, the broken one is malformed"
+        );
+        for job in task.jobs() {
+            assert_eq!((job.stats.filtered, job.stats.violations), (1, 0), "{}", job.name);
+            assert!(job.stats.balances(job.pending), "{:?}", job.stats);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `customer-stats`: orders and spending per customer and tumbling window.
+
+use garde::Validate;
+use millrace_core::Job;
+use millrace_core::aggregate::{Count, Sum};
+use millrace_core::stream::job as new_job;
+use millrace_core::window::WindowSpec;
+use millrace_wire::Timestamp;
+use millrace_wire::event::Order;
+use millrace_wire::result::CustomerStats;
+use millrace_wire::topic;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Categories, Event};
+
+/// Live parameters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(default, deny_unknown_fields)]
+struct Params {
+    /// Length of a window. A change applies to new windows; open ones finish under their own length.
+    #[garde(range(min = 1, max = 86_400))]
+    #[schemars(title = "Window size", extend("x-unit" = "s"))]
+    window_size_s: i64,
+    /// How long after its end a window still takes late orders; each gives a corrected result.
+    #[garde(range(min = 0, max = 3_600))]
+    #[schemars(title = "Allowed lateness", extend("x-unit" = "s"))]
+    allowed_lateness_s: i64,
+    /// Only orders of these categories count; none means all.
+    #[garde(dive)]
+    #[schemars(title = "Categories")]
+    categories: Categories,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { window_size_s: 3_600, allowed_lateness_s: 0, categories: Categories::default() }
+    }
+}
+
+pub(super) fn job() -> Box<dyn Job<Event>> {
+    new_job::<Event, Params>("customer-stats", "Orders and spending per customer and window.")
+        .topics(&[topic::ORDERS], &[topic::ANALYTICS])
+        .source(|order: &Order| Some(order))
+        .filter(|order, params| params.categories.admit(order))
+        .key_by(|order| &order.customer_id)
+        .window(|params| WindowSpec::tumbling(params.window_size_s * 1_000))
+        .allowed_lateness(|params| params.allowed_lateness_s * 1_000)
+        .aggregate((Count, Sum(|order: &Order| order.amount)))
+        .map(|result, _, _| CustomerStats {
+            r#type: "customer_stats".into(),
+            window_start: Timestamp(result.window.start).to_iso_seconds(),
+            customer_id: (&*result.key).into(),
+            orders: result.value.0,
+            total_spent: result.value.1,
+        })
+        .to(|stats| (topic::ANALYTICS, &stats.customer_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_core::Effect;
+    use millrace_core::testing::Harness;
+    use serde_json::json;
+
+    use super::super::tests::order;
+    use super::*;
+
+    const START: i64 = 1_717_200_000_000;
+    const HOUR: i64 = 3_600_000;
+
+    #[test]
+    fn a_window_gives_one_result_per_customer() {
+        let mut test = Harness::new(job);
+        order(&mut test, "a", START, 10.0);
+        order(&mut test, "b", START + 1, 1.5);
+        order(&mut test, "a", START + HOUR, 99.0);
+        order(&mut test, "a", START + HOUR - 1, 20.0);
+        test.watermark(START + HOUR - 2);
+        assert!(test.emitted("analytics").is_empty());
+        test.restore();
+        test.watermark(START + HOUR - 1);
+        let stats = |customer: &str, orders: u64, total: f64| {
+            let stats = json!({"type": "customer_stats", "window_start": "2024-06-01T00:00:00",
+                               "customer_id": customer, "orders": orders, "total_spent": total});
+            (customer.to_owned(), stats)
+        };
+        assert_eq!(test.keyed("analytics"), [stats("a", 2, 30.0), stats("b", 1, 1.5)]);
+        order(&mut test, "a", START, 1.0);
+        assert_eq!(test.rest(), [Effect::Late { job: "customer-stats", watermark: START + HOUR - 1 }]);
+    }
+
+    #[test]
+    fn size_and_lateness_are_live() {
+        let mut test = Harness::new(job);
+        test.params(1, &json!({"window_size_s": 10, "allowed_lateness_s": 5})).unwrap();
+        order(&mut test, "a", START, 1.0);
+        test.watermark(START + 9_999);
+        order(&mut test, "a", START + 1, 2.0);
+        let totals: Vec<_> = test.emitted("analytics").iter().map(|s| s["total_spent"].clone()).collect();
+        assert_eq!(totals, [1.0, 3.0]);
+        assert!(test.params(2, &json!({"window_size_s": 0})).unwrap_err().contains("window_size_s"));
+    }
+}
