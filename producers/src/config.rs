@@ -30,6 +30,15 @@ pub struct GenerateArgs {
     /// Events/s of `iot-sensors` until a command in `millrace.control` says otherwise, 0 to 50000.
     #[arg(long, env = "MILLRACE_RATE_IOT_SENSORS", default_value_t = 100.0, value_parser = rate)]
     pub rate_iot_sensors: f64,
+    /// Events/s of `transactions` until a command says otherwise, 0 to 50000.
+    #[arg(long, env = "MILLRACE_RATE_TRANSACTIONS", default_value_t = 50.0, value_parser = rate)]
+    pub rate_transactions: f64,
+    /// Events/s of `orders` until a command says otherwise, 0 to 50000.
+    #[arg(long, env = "MILLRACE_RATE_ORDERS", default_value_t = 20.0, value_parser = rate)]
+    pub rate_orders: f64,
+    /// Number of customers, and of people who pay.
+    #[arg(long, env = "MILLRACE_CUSTOMERS", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub customers: u32,
     /// Number of sensors.
     #[arg(long, env = "MILLRACE_SENSORS", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub sensors: u32,
@@ -93,6 +102,8 @@ mod tests {
     fn defaults_and_limits_of_the_command_line() {
         let config = Config::try_parse_from(["p", "--rate-iot-sensors", "7.5"]).unwrap();
         assert_eq!((config.generate.rate_iot_sensors, config.generate.sensors), (7.5, 200));
+        let rates = (config.generate.rate_transactions, config.generate.rate_orders);
+        assert_eq!((rates, config.generate.customers), ((50.0, 20.0), 50_000));
         assert!(Config::try_parse_from(["p", "--late-share", "2"]).is_err());
         assert!(Config::try_parse_from(["p", "--rate-iot-sensors", "50001"]).is_err());
     }

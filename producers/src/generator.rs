@@ -1,4 +1,5 @@
 use millrace_wire::Timestamp;
+use serde::Serialize;
 
 /// Key and value of an event; its buffers are used again for the next one.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -7,6 +8,24 @@ pub struct Record {
     pub key: Vec<u8>,
     /// JSON.
     pub value: Vec<u8>,
+}
+
+impl Record {
+    /// Replaces what it holds.
+    ///
+    /// # Errors
+    /// The value can't be written as JSON.
+    pub fn put(&mut self, key: &str, value: &impl Serialize) -> serde_json::Result<()> {
+        self.key.clear();
+        self.key.extend_from_slice(key.as_bytes());
+        self.value.clear();
+        serde_json::to_writer(&mut self.value, value)
+    }
+}
+
+/// Two digits after the point, as sensors and tills write them.
+pub(crate) fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
 
 /// A record of a compacted reference topic.

@@ -11,6 +11,7 @@ use compact_str::{CompactString, format_compact};
 use millrace_wire::event::{DeviceType, Reading, Sensor};
 use millrace_wire::{Timestamp, topic};
 
+use crate::generator::rounded;
 use crate::{Generator, Random, Record, Reference};
 
 /// Locations and their mean relative humidity (percent) and temperature (degrees Celsius).
@@ -196,11 +197,6 @@ fn location_name(index: usize) -> CompactString {
     LOCATIONS.get(index).map_or_else(CompactString::default, |(name, ..)| CompactString::const_new(name))
 }
 
-/// Two digits after the point, as a sensor reports.
-fn rounded(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
-}
-
 impl Generator for IotSensors {
     fn stream(&self) -> &'static str {
         topic::IOT_SENSORS
@@ -252,10 +248,7 @@ impl Generator for IotSensors {
             // An empty battery is replaced by a full one.
             battery_level: Some(rounded((device.battery - used).rem_euclid(100.0))),
         };
-        record.key.clear();
-        record.key.extend_from_slice(device.id.as_bytes());
-        record.value.clear();
-        serde_json::to_writer(&mut record.value, &reading)
+        record.put(&device.id, &reading)
     }
 }
 

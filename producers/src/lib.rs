@@ -1,7 +1,7 @@
 //! Event generators: one process, one thread and one module per stream.
 //!
 //! The path of an event: [`pace`] says how many are due, [`order`] gives each its event time, a [`Generator`]
-//! ([`iot_sensors`] so far) writes key and value, [`stream`] hands it to Kafka, and [`delivery`] counts it once Kafka
+//! ([`iot_sensors`], [`transactions`], [`orders`]) writes key and value, [`stream`] hands it to Kafka, and [`delivery`] counts it once Kafka
 //! has acknowledged it. [`process`] puts the parts together: commands in, telemetry out.
 //!
 //! Invariant: a generator is pure. It reads no clock and no shared randomness; the same seed and the same event times
@@ -26,10 +26,14 @@ pub mod delivery;
 mod generator;
 pub mod iot_sensors;
 pub mod order;
+pub mod orders;
 pub mod pace;
 pub mod process;
 mod random;
 pub mod stream;
+pub mod transactions;
+mod zipf;
 
 pub use generator::{Generator, Record, Reference};
 pub use random::Random;
+pub use zipf::Zipf;

@@ -1,5 +1,6 @@
 //! The process: waits for Kafka, starts the streams, passes commands to them, publishes what they do.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,11 +17,13 @@ use millrace_wire::topic;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::Random;
-use crate::config::{Config, check_rate};
+use crate::config::{Config, GenerateArgs, check_rate};
 use crate::iot_sensors::IotSensors;
 use crate::order::Order;
+use crate::orders::Orders;
 use crate::stream::{RateCommand, Status, Stream};
+use crate::transactions::Transactions;
+use crate::{Generator, Random};
 
 /// How long one attempt to reach Kafka may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -127,29 +130,29 @@ impl http::Observable for Observed {
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let component = config.service.component.clone().unwrap_or_else(|| "producers".to_owned());
     let shutdown = Shutdown::on_signals().context("can't listen to signals")?;
-    let status = Arc::new(Status::new(topic::IOT_SENSORS, config.generate.rate_iot_sensors));
+    let generators = generators(&config.generate);
     let observed = Arc::new(Observed {
-        streams: vec![status.clone()],
+        streams: generators.iter().map(|(g, rate)| Arc::new(Status::new(g.stream(), *rate))).collect(),
         waiting: Mutex::new(Some("connecting to Kafka".to_owned())),
     });
     http::serve(config.service.http_addr, observed.clone(), shutdown.clone()).await?;
     let publisher = Publisher::new(&config.kafka, &component)?;
     let (acks, acknowledged) = unbounded_channel();
 
-    let generate = &config.generate;
-    let generator = Box::new(IotSensors::new(generate.seed, generate.sensors));
-    let order = Order::new(generate.disorder(), Random::new(generate.seed, 2));
-    let stream = Stream::new(config.kafka.clone(), &component, generator, order, status)?;
-    let (kafka, default_rate, watched, stop) =
-        (config.kafka.clone(), generate.rate_iot_sensors, observed.clone(), shutdown.clone());
-    let mut streams = tokio::task::spawn_blocking(move || {
-        run_stream(&kafka, &component, stream, default_rate, &watched, &acks, &stop)
-    });
+    let mut streams = Vec::new();
+    for (number, ((generator, rate), status)) in (2..).zip(generators.into_iter().zip(&observed.streams)) {
+        let order = Order::new(config.generate.disorder(), Random::new(config.generate.seed, number));
+        let stream = Stream::new(config.kafka.clone(), &component, generator, order, status.clone())?;
+        streams.push((status.stream, stream, rate));
+    }
+    let (kafka, watched, stop) = (config.kafka.clone(), observed.clone(), shutdown.clone());
+    let mut streams =
+        tokio::task::spawn_blocking(move || run_streams(&kafka, &component, streams, &watched, &acks, &stop));
     tokio::select! {
-        outcome = &mut streams => return outcome.context("the stream's thread panicked")?,
+        outcome = &mut streams => return outcome.context("a stream's thread panicked")?,
         () = publish(&publisher, &observed, acknowledged, &shutdown) => {}
     }
-    let outcome = streams.await.context("the stream's thread panicked")?;
+    let outcome = streams.await.context("a stream's thread panicked")?;
     publisher.publish(observed.body(), Vec::new());
     outcome
 }
@@ -181,11 +184,23 @@ async fn publish(
     }
 }
 
-fn run_stream(
+/// Every stream with the rate that it starts at.
+fn generators(args: &GenerateArgs) -> Vec<(Box<dyn Generator>, f64)> {
+    vec![
+        (Box::new(IotSensors::new(args.seed, args.sensors)), args.rate_iot_sensors),
+        (Box::new(Transactions::new(args.seed, args.customers)), args.rate_transactions),
+        (Box::new(Orders::new(args.seed, args.customers)), args.rate_orders),
+    ]
+}
+
+/// Where the commands of each stream go, by its name.
+type Streams = BTreeMap<&'static str, Sender<RateCommand>>;
+
+/// Runs streams (name, stream, rate at the start), each in a thread of its own.
+fn run_streams(
     kafka: &KafkaArgs,
     component: &str,
-    mut stream: Stream,
-    default_rate: f64,
+    streams: Vec<(&'static str, Stream, f64)>,
     observed: &Observed,
     acks: &UnboundedSender<Ack>,
     shutdown: &Shutdown,
@@ -194,36 +209,48 @@ fn run_stream(
         return Ok(());
     }
     observed.wait_for(Some("writing reference data".to_owned()));
-    if !stream.write_reference(shutdown)? {
-        return Ok(());
+    let mut senders = Streams::new();
+    let mut ready = Vec::new();
+    for (name, stream, rate) in streams {
+        if !stream.write_reference(shutdown)? {
+            return Ok(());
+        }
+        let (to_stream, commands) = channel();
+        senders.insert(name, to_stream);
+        ready.push((stream, rate, commands));
     }
     observed.wait_for(Some(format!("reading {}", topic::CONTROL)));
-    let (to_stream, commands) = channel();
-    let (sender, acks_of_commands) = (to_stream.clone(), acks.clone());
-    let apply = move |command| pass_on(command, &sender, &acks_of_commands);
+    let (to_streams, acks_of_commands) = (senders.clone(), acks.clone());
+    let apply = move |command| pass_on(command, &to_streams, &acks_of_commands);
     let current = match control::follow(kafka, component, WHILE_IT_RUNS, shutdown.clone(), apply) {
         Ok(current) => current,
         Err(_) if shutdown.requested() => return Ok(()),
         Err(error) => return Err(error),
     };
-    stream.start_at(default_rate);
-    for command in current {
-        pass_on(command, &to_stream, acks);
+    for (stream, rate, _) in &mut ready {
+        stream.start_at(*rate);
     }
-    drop(to_stream);
+    for command in current {
+        pass_on(command, &senders, acks);
+    }
+    drop(senders);
     observed.wait_for(None);
-    stream.run(&commands, acks, shutdown);
+    std::thread::scope(|scope| {
+        for (stream, _, commands) in ready {
+            scope.spawn(move || stream.run(&commands, acks, shutdown));
+        }
+    });
     Ok(())
 }
 
 /// Gives a command to the stream that it is for, or refuses it.
-fn pass_on(command: Versioned, stream: &Sender<RateCommand>, acks: &UnboundedSender<Ack>) {
+fn pass_on(command: Versioned, streams: &Streams, acks: &UnboundedSender<Ack>) {
     let Versioned { version, record } = command;
     let Command::Rate { stream: name, settings } = record.command else { return };
-    if name != topic::IOT_SENSORS {
+    let Some(stream) = streams.get(name.as_str()) else {
         tracing::warn!(stream = name, version, "a rate for a stream that is not generated here");
         return;
-    }
+    };
     // Whoever is gone is so because the process is stopping.
     match check_rate(settings.rate) {
         Ok(rate) => drop(stream.send(RateCommand { rate, id: record.id, version })),
@@ -243,7 +270,8 @@ fn wait_for_topics(
 ) -> anyhow::Result<bool> {
     let group = format!("{component}-probe");
     let probe: BaseConsumer = kafka.consumer(&group, &group, "read_committed").create()?;
-    let needed = [topic::IOT_SENSORS, topic::SENSORS, topic::CONTROL];
+    let mut needed = vec![topic::SENSORS, topic::CONTROL];
+    needed.extend(observed.streams.iter().map(|status| status.stream));
     while !shutdown.requested() {
         let started = std::time::Instant::now();
         let missing = match probe.fetch_metadata(None, ATTEMPT) {
@@ -265,4 +293,33 @@ fn wait_for_topics(
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_wire::control::{ControlRecord, FORMAT, RateSettings};
+
+    use super::*;
+
+    fn command(stream: &str, rate: f64) -> Versioned {
+        let command = Command::Rate { stream: stream.to_owned(), settings: RateSettings { rate } };
+        let record =
+            ControlRecord { v: FORMAT, id: "id".into(), issued_at_ms: 0, by: "test".into(), command };
+        Versioned { version: 7, record }
+    }
+
+    #[test]
+    fn a_rate_goes_to_the_stream_that_it_names_and_to_no_other() {
+        let ((orders, of_orders), (sensors, of_sensors)) = (channel(), channel());
+        let streams = Streams::from([("orders", orders), ("iot-sensors", sensors)]);
+        let (acks, mut refused) = unbounded_channel();
+        pass_on(command("orders", 5.0), &streams, &acks);
+        pass_on(command("elsewhere", 6.0), &streams, &acks);
+        assert_eq!(of_orders.try_iter().map(|c| (c.rate, c.version)).collect::<Vec<_>>(), [(5.0, 7)]);
+        assert_eq!(of_sensors.try_iter().count(), 0);
+        assert!(refused.try_recv().is_err());
+        pass_on(command("iot-sensors", -1.0), &streams, &acks);
+        assert_eq!(of_sensors.try_iter().count(), 0);
+        assert!(refused.try_recv().unwrap().refused.unwrap().contains("outside of 0 to 50000"));
+    }
 }

@@ -36,6 +36,16 @@ impl Random {
         // The sum of four uniforms in [0, 1) has mean 2 and variance 1/3.
         (sum as f64 / 65_536.0 - 2.0) * 3.0_f64.sqrt()
     }
+
+    /// Log-normal: its logarithm is nearly normal around that of `median`, with this deviation.
+    pub fn log_normal(&mut self, median: f64, deviation: f64) -> f64 {
+        median * (deviation * self.normal()).exp()
+    }
+
+    /// One of these, each as likely as the others; `or` if there are none.
+    pub fn one_of<T: Copy>(&mut self, choices: &[T], or: T) -> T {
+        choices.get((self.unit() * choices.len() as f64) as usize).copied().unwrap_or(or)
+    }
 }
 
 #[cfg(test)]

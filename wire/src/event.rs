@@ -101,6 +101,7 @@ impl Transaction {
     /// ```
     pub fn from_json(json: &[u8]) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
+        #[serde(expecting = "a transaction")]
         struct Kind {
             account: Option<IgnoredAny>,
         }
@@ -315,7 +316,8 @@ mod tests {
             (r#"{"account":9,"amount":1,"timestamp":"soon"}"#, "a timestamp"),
             (r#"{"account":null,"amount":1,"timestamp":1}"#, "transactionId"),
             (r#"{"transactionId":"t","userId":"u","timestamp":1}"#, "amount"),
-            ("[]", "EOF"),
+            ("[]", "a transaction"),
+            ("{", "EOF"),
         ] {
             let error = Transaction::from_json(json.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(reason), "{json}: {error}");

@@ -41,7 +41,76 @@ fn span(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use millrace_core::{Application, Effect, Effects, Input, Record};
+
     use super::*;
+
+    /// A task that is cut at any commit and restored from its changelog gives what an uncut one gives. Runs an app on 400
+    /// records of its first source, with a change of parameters, (job, values), on the way. Returns the topics that it wrote.
+    pub(super) fn continues_exactly(
+        app: &dyn Application,
+        (job, values): (&str, &serde_json::Value),
+        record: impl Fn(i64) -> String,
+    ) -> BTreeSet<&'static str> {
+        let run = |cut: bool| {
+            let (mut task, mut log) = (app.task(3).unwrap(), BTreeMap::new());
+            task.start();
+            let (mut out, mut topics) = (Vec::new(), BTreeSet::new());
+            for i in 0..400_i64 {
+                let mut effects = Effects::default();
+                if i == 150 {
+                    let input = Input::Parameters { job, version: 7, values: values.as_object().unwrap() };
+                    task.step(input, &mut effects).unwrap();
+                }
+                let value = record(i);
+                let record = Record { source: 0, offset: i, key: None, value: Some(value.as_bytes()) };
+                task.step(Input::Record(record), &mut effects).unwrap();
+                for effect in effects.iter() {
+                    out.push(match effect {
+                        Effect::Emit { topic, key, value } => {
+                            topics.insert(*topic);
+                            format!("{topic} {:?} {:?}", effects.bytes(key), effects.bytes(value))
+                        }
+                        other => format!("{other:?}"),
+                    });
+                }
+                task.changes(&mut |key, value| {
+                    log.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+                });
+                if cut && i % 13 == 0 {
+                    task = app.task(3).unwrap();
+                    for (key, value) in &log {
+                        assert!(task.load(key, value.as_deref()).unwrap());
+                    }
+                    task.start();
+                }
+            }
+            let stats: Vec<_> =
+                task.jobs().into_iter().map(|job| (job.stats, job.pending, job.params_version)).collect();
+            ((out, stats, task.offsets(), task.watermark()), topics)
+        };
+        let ((whole, topics), (cut, _)) = (run(false), run(true));
+        assert_eq!(whole, cut);
+        for (stats, pending, _) in whole.1 {
+            assert!(stats.balances(pending) && stats.violations == 0, "{stats:?} {pending}");
+        }
+        topics
+    }
+
+    #[test]
+    fn what_jobs_write_is_in_the_catalogue_as_results() {
+        let results = millrace_wire::topic::results();
+        for app in [&sensors::APP as &dyn Application, &bank::APP, &commerce::APP] {
+            for job in app.descriptors() {
+                assert!(!job.outputs.is_empty(), "{}", job.name);
+                for topic in job.outputs {
+                    assert!(results.iter().any(|result| result == topic), "{}: {topic}", job.name);
+                }
+            }
+        }
+    }
 
     #[test]
     fn spans_read_well() {

@@ -90,4 +90,17 @@ mod tests {
             assert!(job.stats.balances(job.pending), "{:?}", job.stats);
         }
     }
+
+    #[test]
+    fn restored_from_the_changelog_it_continues_exactly() {
+        let change =
+            ("high-activity", &json!({"threshold": 2_000, "window_size_s": 20, "allowed_lateness_s": 5}));
+        let written = crate::apps::tests::continues_exactly(&APP, change, |i| {
+            let at = 1_000_000 + i * 500 - (i % 7) * 1_500;
+            let account = if i % 4 == 0 { json!("DE-1") } else { json!(i % 4) };
+            json!({"account": account, "amount": (i % 40) * 20 - 200, "timestamp": at, "type": "x"})
+                .to_string()
+        });
+        assert_eq!(written.into_iter().collect::<Vec<_>>(), [topic::ACCOUNT_BALANCES, topic::FRAUD_ALERTS]);
+    }
 }

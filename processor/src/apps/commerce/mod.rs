@@ -149,4 +149,25 @@ mod tests {
             assert!(job.stats.balances(job.pending) && job.stats.violations == 0, "{:?}", job.stats);
         }
     }
+
+    #[test]
+    fn restored_from_the_changelog_it_continues_exactly() {
+        let change = ("customer-stats", &json!({"window_size_s": 30}));
+        let written = crate::apps::tests::continues_exactly(&APP, change, |i| {
+            let at = 1_000_000 + i * 2_000 - (i % 7) * 1_500;
+            let category = ["books", "toys", "games"][i as usize % 3];
+            json!({"orderId": i.to_string(), "customerId": format!("c{}", i % 5), "amount": (i % 40) * 30,
+                   "category": category, "timestamp": at})
+            .to_string()
+        });
+        let all = [
+            topic::ALERTS,
+            topic::ANALYTICS,
+            topic::CUSTOMER_SEGMENTS,
+            topic::CUSTOMER_TIERS,
+            topic::CUSTOMER_TOTALS,
+            topic::ORDER_FREQUENCY,
+        ];
+        assert_eq!(written.into_iter().collect::<Vec<_>>(), all);
+    }
 }

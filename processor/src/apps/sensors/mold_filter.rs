@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Event;
-use crate::apps::evidence;
+use crate::apps::{evidence, not_below};
 
 /// Live parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
@@ -22,24 +22,31 @@ struct Params {
     #[garde(range(min = 0.0, max = 100.0))]
     #[schemars(title = "Threshold", extend("x-unit" = "%"))]
     threshold: f64,
+    /// Alerts above this humidity are high, not only warnings.
+    #[garde(range(min = 0.0, max = 100.0))]
+    #[schemars(title = "High above", extend("x-unit" = "%"))]
+    high: f64,
+    /// Alerts above this humidity are critical; not below high.
+    #[garde(range(min = 0.0, max = 100.0), custom(not_below(&self.high)))]
+    #[schemars(title = "Critical above", extend("x-unit" = "%"))]
+    critical: f64,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { threshold: 60.0 }
+        Self { threshold: 60.0, high: 70.0, critical: 80.0 }
     }
 }
 
-const HIGH: f64 = 70.0;
-const CRITICAL: f64 = 80.0;
-
-fn severity(humidity: f64) -> Severity {
-    if humidity > CRITICAL {
-        Severity::Critical
-    } else if humidity > HIGH {
-        Severity::High
-    } else {
-        Severity::Warning
+impl Params {
+    fn severity(&self, humidity: f64) -> Severity {
+        if humidity > self.critical {
+            Severity::Critical
+        } else if humidity > self.high {
+            Severity::High
+        } else {
+            Severity::Warning
+        }
     }
 }
 
@@ -56,7 +63,10 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
     .filter(|reading, params| reading.value > params.threshold)
     .key_by(|reading| &reading.sensor_id)
     .enrich(Event::sensor)
-    .map(|enriched, _, ctx| alert(enriched, Timestamp(ctx.now), evidence(ctx.origin).into_iter().collect()))
+    .map(|enriched, _, ctx| {
+        let severity = ctx.params.severity(enriched.record.value);
+        alert(enriched, severity, Timestamp(ctx.now), evidence(ctx.origin).into_iter().collect())
+    })
     .to(|alert| (topic_of(alert.severity), &alert.location))
 }
 
@@ -68,7 +78,12 @@ fn topic_of(severity: Severity) -> &'static str {
     }
 }
 
-fn alert(enriched: &Enriched<Reading, Sensor>, now: Timestamp, evidence: Vec<Evidence>) -> SensorAlert {
+fn alert(
+    enriched: &Enriched<Reading, Sensor>,
+    severity: Severity,
+    now: Timestamp,
+    evidence: Vec<Evidence>,
+) -> SensorAlert {
     let Enriched { record: reading, reference } = enriched;
     let location = match reference {
         Some(sensor) if reading.location.is_empty() => sensor.location.clone(),
@@ -77,7 +92,7 @@ fn alert(enriched: &Enriched<Reading, Sensor>, now: Timestamp, evidence: Vec<Evi
     SensorAlert {
         id: alert_id("mold-filter", &evidence),
         r#type: "MOLD_RISK".to_owned(),
-        severity: severity(reading.value),
+        severity,
         status: "ALERT".to_owned(),
         key: reading.sensor_id.clone(),
         sensor_id: reading.sensor_id.clone(),
@@ -155,6 +170,14 @@ mod tests {
         test.params(1, &json!({"threshold": 90})).unwrap();
         test.record(&reading("humidity", 89.0), 5);
         assert_eq!(test.emitted("sensor-alerts.critical"), [json!(null); 0]);
+        test.params(1, &json!({"high": 61, "critical": 62})).unwrap();
+        for value in [60.5, 61.5, 62.5] {
+            test.record(&reading("humidity", value), 5);
+        }
+        for topic in ["sensor-alerts.warning", "sensor-alerts.high", "sensor-alerts.critical"] {
+            assert_eq!(test.emitted(topic).len(), 1, "{topic}");
+        }
+        assert!(test.params(2, &json!({"high": 81})).unwrap_err().contains("critical"));
         for bad in [json!({"threshold": 101}), json!({"threshold": "x"}), json!({"treshold": 5})] {
             let error = test.params(2, &bad).unwrap_err();
             assert!(error.contains("threshold") || error.contains("expected"), "{error}");

@@ -1,0 +1,160 @@
+//! `orders`: what customers of a shop order.
+//!
+//! Few customers order often, most seldom (Zipf). Each has a budget and a favourite category, which follow from the seed
+//! and the customer's number; an order is one to four articles of one category at prices around its usual one. The amount
+//! is the sum of its items.
+
+use compact_str::format_compact;
+use millrace_wire::event::Order;
+use millrace_wire::{Timestamp, topic};
+use serde_json::json;
+
+use crate::generator::rounded;
+use crate::{Generator, Random, Record, Reference, Zipf};
+
+/// Categories with the median price of an article, dollars.
+const CATEGORIES: [(&str, f64); 8] = [
+    ("groceries", 9.0),
+    ("books", 16.0),
+    ("beauty", 19.0),
+    ("toys", 24.0),
+    ("clothing", 38.0),
+    ("sports", 52.0),
+    ("home", 64.0),
+    ("electronics", 140.0),
+];
+/// Share of a customer's orders that are of the favourite category, beside those that chance puts there.
+const LOYALTY: f64 = 0.55;
+/// How unequal customers are.
+const EXPONENT: f64 = 0.6;
+/// Deviation of the logarithm of prices, and of budgets.
+const PRICES: f64 = 0.45;
+const BUDGETS: f64 = 0.5;
+
+/// The stream.
+pub struct Orders {
+    seed: u64,
+    random: Random,
+    customers: Zipf,
+    number: u64,
+}
+
+impl Orders {
+    /// Orders of `customers` customers.
+    pub fn new(seed: u64, customers: u32) -> Self {
+        Self { seed, random: Random::new(seed, 11), customers: Zipf::new(customers, EXPONENT), number: 0 }
+    }
+}
+
+impl Generator for Orders {
+    fn stream(&self) -> &'static str {
+        topic::ORDERS
+    }
+
+    fn reference(&self) -> Vec<Reference> {
+        Vec::new()
+    }
+
+    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> serde_json::Result<()> {
+        let customer = self.customers.pick(&mut self.random);
+        let mut habits = Random::new(self.seed, 1_000_000 + customer as u64);
+        let (favourite, budget) = (habits.unit(), habits.log_normal(1.0, BUDGETS));
+        let random = &mut self.random;
+        let choice = if random.unit() < LOYALTY { favourite } else { random.unit() };
+        let (category, price) =
+            CATEGORIES.get((choice * CATEGORIES.len() as f64) as usize).copied().unwrap_or(("other", 20.0));
+        let mut cents = 0;
+        let articles = 1 + (random.unit() * random.unit() * 4.0) as usize;
+        let items = (0..articles).map(|_| {
+            let quantity = 1 + (random.unit() * random.unit() * 3.0) as i64;
+            let each = (random.log_normal(price * budget, PRICES) * 100.0).round() as i64;
+            cents += quantity * each;
+            let sku = format_compact!("{category}-{:03}", (random.unit() * 500.0) as u32);
+            json!({"sku": sku, "quantity": quantity, "price": each as f64 / 100.0})
+        });
+        let items = items.collect();
+        self.number += 1;
+        let order = Order {
+            // Unique also when a process that has started anew counts from 1 again.
+            order_id: format_compact!("o-{:x}-{:x}", event_time.millis(), self.number),
+            customer_id: format_compact!("c-{customer:05}"),
+            amount: rounded(cents as f64 / 100.0),
+            category: category.into(),
+            timestamp: event_time,
+            items,
+        };
+        record.put(&order.customer_id, &order)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    fn records(seed: u64, n: i64) -> Vec<Record> {
+        let mut generator = Orders::new(seed, 50_000);
+        let mut make = |i| {
+            let mut record = Record::default();
+            generator.next(Timestamp(1_717_200_000_000 + i * 50), &mut record).unwrap();
+            record
+        };
+        (0..n).map(&mut make).collect()
+    }
+
+    fn orders(n: i64) -> Vec<Order> {
+        records(42, n).iter().map(|record| serde_json::from_slice(&record.value).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_orders_and_another_gives_others() {
+        assert_eq!(records(42, 1_000), records(42, 1_000));
+        assert_ne!(records(42, 1_000), records(43, 1_000));
+    }
+
+    #[test]
+    fn an_order_is_keyed_by_its_customer_and_costs_what_its_items_cost() {
+        for record in records(42, 1_000) {
+            let order: Order = serde_json::from_slice(&record.value).unwrap();
+            assert_eq!(record.key, order.customer_id.as_bytes());
+            let sum: f64 = order
+                .items
+                .iter()
+                .map(|i| i["price"].as_f64().unwrap() * i["quantity"].as_f64().unwrap())
+                .sum();
+            assert!((sum - order.amount).abs() < 0.005, "{order:?}");
+            assert!(order.amount > 0.0 && CATEGORIES.iter().any(|(name, _)| *name == order.category));
+        }
+        let all = orders(5_000);
+        assert_eq!(all.iter().map(|o| &o.order_id).collect::<BTreeSet<_>>().len(), all.len());
+    }
+
+    #[test]
+    fn large_orders_are_a_small_part_and_very_large_ones_rare() {
+        let all = orders(100_000);
+        let above = |limit: f64| all.iter().filter(|o| o.amount > limit).count() as f64 / all.len() as f64;
+        let shares = [above(50.0), above(400.0), above(1_000.0)];
+        assert!((0.2..0.7).contains(&shares[0]), "{shares:?}");
+        assert!((0.005..0.08).contains(&shares[1]), "{shares:?}");
+        assert!((0.0001..0.01).contains(&shares[2]), "{shares:?}");
+    }
+
+    #[test]
+    fn customers_are_unequal_and_have_a_favourite_category() {
+        let mut customers: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for order in orders(100_000) {
+            customers.entry(order.customer_id).or_default().push(order.category);
+        }
+        let most = customers.values().map(Vec::len).max().unwrap();
+        assert!((300..1_000).contains(&most), "{most}");
+        assert!(customers.len() > 20_000, "{}", customers.len());
+        let favourite = |orders: &Vec<_>| {
+            let count = |(name, _): &(&str, f64)| orders.iter().filter(|category| *category == name).count();
+            CATEGORIES.iter().map(count).max().unwrap() as f64 / orders.len() as f64
+        };
+        for orders in customers.values().filter(|orders| orders.len() > 100) {
+            assert!((0.4..0.8).contains(&favourite(orders)), "{}", favourite(orders));
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! `transactions`: payments by card, and movements on bank accounts.
+//!
+//! Few people pay often, most seldom (Zipf), and so it is with accounts. A person's spending follows from the seed and the
+//! person's number: thrifty, ordinary or affluent, and a home currency. Amounts are log-normal around what the merchant
+//! usually takes. Accounts see withdrawals (negative), and now and then a larger deposit.
+
+use compact_str::{CompactString, format_compact};
+use millrace_wire::event::{Account, BankTransaction, CardTransaction};
+use millrace_wire::{Timestamp, topic};
+
+use crate::generator::rounded;
+use crate::{Generator, Random, Record, Reference, Zipf};
+
+/// Share of bank transactions.
+const BANK: f64 = 0.4;
+/// Share of deposits among those.
+const DEPOSITS: f64 = 0.2;
+/// How unequal people and accounts are.
+const EXPONENT: f64 = 0.6;
+/// Accounts are numbers from here on.
+const FIRST_ACCOUNT: i64 = 100_000;
+/// Spending of the thrifty, the ordinary and the affluent, compared with a merchant's usual amount.
+const SPENDING: [f64; 4] = [0.6, 1.0, 1.0, 2.2];
+const CURRENCIES: [&str; 4] = ["USD", "USD", "EUR", "GBP"];
+/// Share of card payments that the issuer declines.
+const DECLINED: f64 = 0.03;
+const MERCHANTS: u32 = 200;
+/// What kinds of merchants usually take.
+const USUAL: [f64; 8] = [4.5, 9.0, 14.0, 22.0, 28.0, 45.0, 80.0, 160.0];
+
+/// The stream.
+pub struct Transactions {
+    seed: u64,
+    random: Random,
+    people: Zipf,
+    merchants: Zipf,
+    number: u64,
+}
+
+impl Transactions {
+    /// Transactions of `people` people, who have an account each.
+    pub fn new(seed: u64, people: u32) -> Self {
+        Self {
+            seed,
+            random: Random::new(seed, 21),
+            people: Zipf::new(people, EXPONENT),
+            merchants: Zipf::new(MERCHANTS, 1.0),
+            number: 0,
+        }
+    }
+
+    fn bank(&mut self, timestamp: Timestamp) -> BankTransaction {
+        let person = self.people.pick(&mut self.random);
+        let random = &mut self.random;
+        let (r#type, amount) = if random.unit() < DEPOSITS {
+            ("deposit", random.log_normal(180.0, 0.8))
+        } else {
+            ("withdraw", -random.log_normal(40.0, 0.7))
+        };
+        BankTransaction {
+            account: Account::from(FIRST_ACCOUNT + person as i64),
+            amount: rounded(amount),
+            timestamp,
+            r#type: CompactString::const_new(r#type),
+        }
+    }
+
+    fn card(&mut self, timestamp: Timestamp) -> CardTransaction {
+        let person = self.people.pick(&mut self.random);
+        let merchant = self.merchants.pick(&mut self.random);
+        let mut habits = Random::new(self.seed, 2_000_000 + person as u64);
+        let (spending, currency) = (habits.one_of(&SPENDING, 1.0), habits.one_of(&CURRENCIES, "USD"));
+        let usual = USUAL.get(merchant % USUAL.len()).copied().unwrap_or(20.0);
+        let random = &mut self.random;
+        let declined = random.unit() < DECLINED;
+        // The issuer's guess is no more than that: what it declines it suspects, but not only that.
+        let risk = random.unit() * random.unit() * if declined { 1.0 } else { 0.5 };
+        self.number += 1;
+        CardTransaction {
+            timestamp,
+            // Unique also when a process that has started anew counts from 1 again.
+            transaction_id: format_compact!("t-{:x}-{:x}", timestamp.millis(), self.number),
+            user_id: format_compact!("u-{person:05}"),
+            amount: rounded(random.log_normal(usual * spending, 0.6).max(0.5)),
+            currency: CompactString::const_new(currency),
+            merchant_id: format_compact!("m-{merchant:03}"),
+            status: CompactString::const_new(if declined { "declined" } else { "approved" }),
+            risk_score: Some(rounded(risk)),
+        }
+    }
+}
+
+impl Generator for Transactions {
+    fn stream(&self) -> &'static str {
+        topic::TRANSACTIONS
+    }
+
+    fn reference(&self) -> Vec<Reference> {
+        Vec::new()
+    }
+
+    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> serde_json::Result<()> {
+        if self.random.unit() < BANK {
+            let bank = self.bank(event_time);
+            record.put(bank.account.as_str(), &bank)
+        } else {
+            let card = self.card(event_time);
+            record.put(&card.user_id, &card)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use millrace_wire::event::Transaction;
+
+    use super::*;
+
+    fn records(seed: u64, n: i64) -> Vec<Record> {
+        let mut generator = Transactions::new(seed, 50_000);
+        let mut make = |i| {
+            let mut record = Record::default();
+            generator.next(Timestamp(1_717_200_000_000 + i * 20), &mut record).unwrap();
+            record
+        };
+        (0..n).map(&mut make).collect()
+    }
+
+    fn transactions(n: i64) -> (Vec<CardTransaction>, Vec<BankTransaction>) {
+        let (mut cards, mut banks) = (Vec::new(), Vec::new());
+        for record in records(42, n) {
+            match Transaction::from_json(&record.value).unwrap() {
+                Transaction::Card(card) => {
+                    assert_eq!(record.key, card.user_id.as_bytes());
+                    cards.push(card);
+                }
+                Transaction::Bank(bank) => {
+                    assert_eq!(record.key, bank.account.as_str().as_bytes());
+                    banks.push(bank);
+                }
+            }
+        }
+        (cards, banks)
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_transactions_and_another_gives_others() {
+        assert_eq!(records(42, 1_000), records(42, 1_000));
+        assert_ne!(records(42, 1_000), records(43, 1_000));
+    }
+
+    #[test]
+    fn both_kinds_share_the_topic() {
+        let (cards, banks) = transactions(20_000);
+        let share = banks.len() as f64 / 20_000.0;
+        assert!((BANK - 0.02..BANK + 0.02).contains(&share), "{share}");
+        assert_eq!(cards.iter().map(|card| &card.transaction_id).collect::<BTreeSet<_>>().len(), cards.len());
+        let declined =
+            cards.iter().filter(|card| card.status == "declined").count() as f64 / cards.len() as f64;
+        assert!((0.02..0.04).contains(&declined), "{declined}");
+        for bank in banks {
+            assert_eq!(bank.amount > 0.0, bank.r#type == "deposit", "{bank:?}");
+        }
+    }
+
+    #[test]
+    fn cents_and_hundreds_are_both_seen_but_most_payments_are_small() {
+        let (cards, _) = transactions(100_000);
+        let above =
+            |limit: f64| cards.iter().filter(|c| c.amount > limit).count() as f64 / cards.len() as f64;
+        let shares = [above(5.0), above(100.0), above(500.0)];
+        assert!((0.7..0.98).contains(&shares[0]), "{shares:?}");
+        assert!((0.02..0.25).contains(&shares[1]), "{shares:?}");
+        assert!((0.0005..0.02).contains(&shares[2]), "{shares:?}");
+    }
+
+    #[test]
+    fn spending_fits_the_person() {
+        let mut people: BTreeMap<_, Vec<f64>> = BTreeMap::new();
+        let (cards, _) = transactions(300_000);
+        for card in cards {
+            people.entry(card.user_id).or_default().push(card.amount);
+        }
+        let mut means: Vec<f64> = people
+            .values()
+            .filter(|amounts| amounts.len() > 100)
+            .map(|amounts| amounts.iter().sum::<f64>() / amounts.len() as f64)
+            .collect();
+        means.sort_by(f64::total_cmp);
+        assert!(means.len() > 20 && means[means.len() - 1] > 2.0 * means[0], "{means:?}");
+    }
+
+    /// At the default rate of 50/s the demo has alerts for high activity of an account, above 5000 in a minute, seldom.
+    #[test]
+    fn high_activity_is_the_exception() {
+        let (_, banks) = transactions(50 * 3_600);
+        let mut minutes: BTreeMap<_, f64> = BTreeMap::new();
+        for bank in banks {
+            *minutes
+                .entry((bank.account.as_str().to_owned(), bank.timestamp.millis() / 60_000))
+                .or_default() += bank.amount.abs();
+        }
+        let alerts = minutes.values().filter(|sum| **sum > 5_000.0).count();
+        assert!(alerts < 60, "{alerts} in an hour");
+    }
+}
