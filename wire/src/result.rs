@@ -255,8 +255,10 @@ pub struct TierChange {
     pub total: f64,
     /// Orders so far.
     pub orders: u64,
+    /// Whether there was one before.
+    pub changed: bool,
     /// Event time of the order that changed it.
-    pub changed: Timestamp,
+    pub timestamp: Timestamp,
 }
 
 /// How often a customer has ordered.
@@ -285,8 +287,10 @@ pub struct FrequencyChange {
     pub frequency: Frequency,
     /// Before; null at the first order.
     pub previous: Option<Frequency>,
+    /// Whether there was one before.
+    pub changed: bool,
     /// Event time of the order that changed it.
-    pub changed: Timestamp,
+    pub timestamp: Timestamp,
 }
 
 /// Details of a `HIGH_VALUE_ORDER` or `RAPID_ORDERING` in `alerts`, keyed by `customerId`: job `order-alerts`.
@@ -364,7 +368,7 @@ pub struct SegmentChange {
     /// The category with most orders.
     pub category: CompactString,
     /// Event time of the order that changed it.
-    pub changed: Timestamp,
+    pub timestamp: Timestamp,
 }
 
 /// Names of the headers of a record in `dead-letters` and `late-events`; the value is the original's bytes.

@@ -157,7 +157,6 @@ pub fn time_field(topic: &str) -> &'static str {
     match topic {
         SENSOR_AVERAGES | ACCOUNT_BALANCES => "window_end",
         ANALYTICS => "window_start",
-        CUSTOMER_TIERS | ORDER_FREQUENCY | CUSTOMER_SEGMENTS => "changed",
         _ => "timestamp",
     }
 }

@@ -3,8 +3,7 @@ use millrace_wire::topic;
 use serde_json::{Value, json};
 
 /// Fields that say when: epoch milliseconds, in some results ISO 8601.
-const TIMES: [&str; 8] = [
-    "changed",
+const TIMES: [&str; 7] = [
     "firstTimestamp",
     "lastTimestamp",
     "readingTimestamp",

@@ -74,7 +74,8 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
                 previous,
                 total,
                 orders,
-                changed: order.timestamp,
+                changed: previous.is_some(),
+                timestamp: order.timestamp,
             })
         })
         .to(|change| (topic::CUSTOMER_TIERS, &change.customer_id))
@@ -104,7 +105,7 @@ mod tests {
         let seen: Vec<_> = changes
             .iter()
             .map(|(_, c)| {
-                (c["tier"].clone(), c["previous"].clone(), c["orders"].clone(), c["changed"].clone())
+                (c["tier"].clone(), c["previous"].clone(), c["orders"].clone(), c["timestamp"].clone())
             })
             .collect();
         assert_eq!(
@@ -117,7 +118,8 @@ mod tests {
         );
         assert_eq!(
             changes[1].1,
-            json!({"customerId": "c", "tier": "VIP", "previous": "REGULAR", "total": 500.0, "orders": 2, "changed": 2})
+            json!({"customerId": "c", "tier": "VIP", "previous": "REGULAR", "total": 500.0, "orders": 2,
+                   "changed": true, "timestamp": 2})
         );
         assert_eq!(test.job().stats().done, 5);
     }

@@ -78,7 +78,8 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
                 orders,
                 frequency,
                 previous,
-                changed: order.timestamp,
+                changed: previous.is_some(),
+                timestamp: order.timestamp,
             })
         })
         .to(|change| (topic::ORDER_FREQUENCY, &change.customer_id))
@@ -101,7 +102,7 @@ mod tests {
         }
         let change = |orders: i64, frequency: &str, previous: Option<&str>| {
             let change = json!({"customerId": "c", "orders": orders, "frequency": frequency, "previous": previous,
-                                "changed": orders});
+                                "changed": previous.is_some(), "timestamp": orders});
             ("c".to_owned(), change)
         };
         assert_eq!(

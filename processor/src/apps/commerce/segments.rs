@@ -126,7 +126,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
                 total: customer.spent.total,
                 average: customer.average(),
                 category: customer.favourite().0,
-                changed: order.timestamp,
+                timestamp: order.timestamp,
             })
         })
         .to(|change| (topic::CUSTOMER_SEGMENTS, &change.customer_id))
@@ -173,7 +173,7 @@ mod tests {
             (
                 "c".into(),
                 json!({"customerId": "c", "segments": ["HIGH_VALUE", "CATEGORY_FOCUSED"], "previous": ["NEW_CUSTOMER"],
-                       "orders": 3, "total": 1_500.0, "average": 500.0, "category": "books", "changed": 2})
+                       "orders": 3, "total": 1_500.0, "average": 500.0, "category": "books", "timestamp": 2})
             )
         );
         assert_eq!(changes[2].1["segments"], json!(["HIGH_VALUE"]));
