@@ -31,10 +31,10 @@ pub struct GenerateArgs {
     #[arg(long, env = "MILLRACE_RATE_IOT_SENSORS", default_value_t = 100.0, value_parser = rate)]
     pub rate_iot_sensors: f64,
     /// Events/s of `transactions` until a command says otherwise, 0 to 50000.
-    #[arg(long, env = "MILLRACE_RATE_TRANSACTIONS", default_value_t = 50.0, value_parser = rate)]
+    #[arg(long, env = "MILLRACE_RATE_TRANSACTIONS", default_value_t = 20.0, value_parser = rate)]
     pub rate_transactions: f64,
     /// Events/s of `orders` until a command says otherwise, 0 to 50000.
-    #[arg(long, env = "MILLRACE_RATE_ORDERS", default_value_t = 20.0, value_parser = rate)]
+    #[arg(long, env = "MILLRACE_RATE_ORDERS", default_value_t = 10.0, value_parser = rate)]
     pub rate_orders: f64,
     /// Number of customers, and of people who pay.
     #[arg(long, env = "MILLRACE_CUSTOMERS", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

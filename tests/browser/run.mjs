@@ -127,9 +127,16 @@ async function acknowledged(testId, change) {
     console.log(`      asked again: ${text}`);
   }
 }
-const typeRate = (rate) => acknowledged('rate-iot-sensors-ack', async () => {
-  await id('rate-iot-sensors-number').fill(String(rate));
-  await id('rate-iot-sensors-number').press('Enter');
+const typeRate = (rate, stream = 'iot-sensors') => acknowledged(`rate-${stream}-ack`, async () => {
+  await id(`rate-${stream}-number`).fill(String(rate));
+  await id(`rate-${stream}-number`).press('Enter');
+});
+
+await test('each stream has a rate of its own', async () => {
+  for (const stream of ['transactions', 'orders']) {
+    await typeRate(3, stream);
+    await typeRate(0, stream);
+  }
 });
 
 await test('the throughput rises with the rate, produced and consumed', async () => {

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use millrace_wire::api::Acknowledgement;
 use millrace_wire::live::Overview;
+use millrace_wire::topic;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use ureq::http;
@@ -124,7 +125,13 @@ impl Api {
     /// Sets the rate of `iot-sensors` and returns the acknowledgement, which must come.
     #[track_caller]
     pub fn set_rate(&self, rate: f64) -> Acknowledgement {
-        self.acknowledged("/producers/iot-sensors/rate", &json!({"rate": rate}))
+        self.set_rate_of(topic::IOT_SENSORS, rate)
+    }
+
+    /// Sets the rate of a stream and returns the acknowledgement, which must come.
+    #[track_caller]
+    pub fn set_rate_of(&self, stream: &str, rate: f64) -> Acknowledgement {
+        self.acknowledged(&format!("/producers/{stream}/rate"), &json!({"rate": rate}))
     }
 
     /// Changes parameters of a job, `sensors.<job>`, and returns the acknowledgement, which must come.

@@ -44,7 +44,7 @@ fn variable(name: &str) -> String {
 }
 
 impl Cluster {
-    /// Waits for its turn and until the cluster is well, with the generator at 100 events/s and default parameters.
+    /// Waits for its turn and until the cluster is well, with `iot-sensors` alone at 100 events/s and default parameters.
     pub fn exclusive() -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let (data, bin) = (PathBuf::from(variable("MILLRACE_DATA")), PathBuf::from(variable("MILLRACE_BIN")));
@@ -64,6 +64,9 @@ impl Cluster {
         let cluster = Self { api, kafka, data, bin, env, _turn: turn };
         cluster.wait_until_well(Duration::from_secs(120));
         cluster.api.set_rate(100.0);
+        for other in [topic::TRANSACTIONS, topic::ORDERS] {
+            cluster.api.set_rate_of(other, 0.0);
+        }
         cluster.default_params();
         cluster
     }

@@ -97,7 +97,7 @@ impl Transaction {
     ///
     /// let bank = br#"{"account":9999,"amount":600,"timestamp":"1717200000","type":"deposit"}"#;
     /// assert!(matches!(Transaction::from_json(bank), Ok(Transaction::Bank(_))));
-    /// assert!(Transaction::from_json(br#"{"amount":600}"#).unwrap_err().to_string().contains("transactionId"));
+    /// assert!(Transaction::from_json(br#"{"timestamp":1}"#).unwrap_err().to_string().contains("transactionId"));
     /// ```
     pub fn from_json(json: &[u8]) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
