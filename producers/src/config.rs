@@ -103,7 +103,7 @@ mod tests {
         let config = Config::try_parse_from(["p", "--rate-iot-sensors", "7.5"]).unwrap();
         assert_eq!((config.generate.rate_iot_sensors, config.generate.sensors), (7.5, 200));
         let rates = (config.generate.rate_transactions, config.generate.rate_orders);
-        assert_eq!((rates, config.generate.customers), ((50.0, 20.0), 50_000));
+        assert_eq!((rates, config.generate.customers), ((20.0, 10.0), 50_000));
         assert!(Config::try_parse_from(["p", "--late-share", "2"]).is_err());
         assert!(Config::try_parse_from(["p", "--rate-iot-sensors", "50001"]).is_err());
     }
