@@ -8,6 +8,8 @@ use rdkafka::message::Headers;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList};
 
+use crate::eventually;
+
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A foreign Kafka client: it knows nothing but `librdkafka.properties`.
@@ -102,9 +104,14 @@ impl Kafka {
     /// End offset of each partition, as a reader of committed records sees it.
     pub fn ends(&self, topic: &str) -> Vec<i64> {
         let partitions = self.layout().1.get(topic).map_or(0, Vec::len);
-        (0..i32::try_from(partitions).unwrap())
-            .map(|p| self.queries.fetch_watermarks(topic, p, TIMEOUT).unwrap().1)
-            .collect()
+        // A leader that has just gone back to its broker is an error once: asking again finds it.
+        let end = |p| {
+            eventually(&format!("the end of {topic}/{p}"), TIMEOUT, || {
+                let ends = self.queries.fetch_watermarks(topic, p, TIMEOUT);
+                ends.map(|(_, end)| end).map_err(|error| error.to_string())
+            })
+        };
+        (0..i32::try_from(partitions).unwrap()).map(end).collect()
     }
 
     /// Committed records from these offsets to the end as it is now.

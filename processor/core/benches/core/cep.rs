@@ -2,7 +2,7 @@
 
 use divan::Bencher;
 use millrace_core::TimeDomain;
-use millrace_core::cep::{FieldValue, Fields, Pattern, field};
+use millrace_core::cep::{AfterMatch, FieldValue, Fields, Pattern, field};
 use millrace_core::params::NoParams;
 use millrace_core::stream::job;
 
@@ -20,13 +20,30 @@ impl Fields for Reading {
 
 /// A very low reading, then a very high one: three in a hundred begin, six can end it.
 #[divan::bench(args = KEYS, sample_size = 1, sample_count = 5)]
-fn pattern(bencher: Bencher<'_, '_>, keys: usize) {
+fn two_stages(bencher: Bencher<'_, '_>, keys: usize) {
     let pattern = Pattern::begin("low")
         .where_(field("value").lt(20.3))
         .followed_by("high")
         .where_(field("value").gt(29.0))
         .within(round_ms(keys));
-    let job = job::<Event, NoParams>("swings", "From very low to very high.")
+    detect(bencher, keys, pattern);
+}
+
+/// Low readings in a row, as many as come, then a very high one. A match uses up its events.
+#[divan::bench(args = KEYS, sample_size = 1, sample_count = 5)]
+fn one_or_more(bencher: Bencher<'_, '_>, keys: usize) {
+    let pattern = Pattern::begin("low")
+        .where_(field("value").lt(20.6))
+        .one_or_more()
+        .followed_by("high")
+        .where_(field("value").gt(29.0))
+        .within(round_ms(keys))
+        .after_match(AfterMatch::PastLast);
+    detect(bencher, keys, pattern);
+}
+
+fn detect(bencher: Bencher<'_, '_>, keys: usize, pattern: Pattern) {
+    let job = job::<Event, NoParams>("swings", "From low to very high.")
         .source(Event::reading)
         .key_by(|reading| &reading.sensor)
         .pattern(move |_| pattern.clone(), TimeDomain::Event)
