@@ -1,6 +1,6 @@
 //! One start of the cluster, from checks to a clean stop.
 //!
-//! prepare -> brokers and Elasticsearch -> topics -> everything else -> watch -> stop in order. The components' own
+//! prepare -> brokers and Elasticsearch -> topics -> everything else, sources last -> watch -> stop in order. The components' own
 //! tasks restart what dies (component.rs); this task only decides what should be running.
 
 use std::cell::RefCell;
@@ -170,13 +170,18 @@ async fn start(options: &Options, board: &Rc<Board>, handles: &Handles) -> Resul
     if !state.admin_created && is_wanted("gateway") {
         tokio::task::spawn_local(remember_admin(Rc::clone(board), layout.clone(), state));
     }
-    order(
-        &later.into_iter().filter(|handle| handle.name != "elasticsearch").collect::<Vec<_>>(),
-        Order::Start,
-    )
-    .await;
-    let names: Vec<String> = handles.borrow().iter().map(|handle| handle.name.clone()).collect();
-    let failed = settle(board, &names, Duration::from_secs(240)).await;
+    // Sources start last, as they stop first: records would only take from the others the CPU that they start with.
+    let (sources, later): (Vec<Handle>, Vec<Handle>) = later
+        .into_iter()
+        .filter(|handle| handle.name != "elasticsearch")
+        .partition(|handle| specs::stop_stage(&handle.name) == 0);
+    let mut failed = Vec::new();
+    for stage in [later, sources] {
+        order(&stage, Order::Start).await;
+        let mut names: Vec<String> = handles.borrow().iter().map(|handle| handle.name.clone()).collect();
+        names.retain(|name| !failed.contains(name));
+        failed.extend(settle(board, &names, Duration::from_secs(240)).await);
+    }
     board.phase("running");
     board.outcome(if failed.is_empty() { Outcome::Ready } else { Outcome::Degraded(failed) });
     Ok(())

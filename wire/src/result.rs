@@ -320,6 +320,53 @@ pub struct CustomerStats {
     pub total_spent: f64,
 }
 
+/// A `hourly_sales` in `analytics`, keyed by `all`: job `hourly-sales`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HourlySales {
+    /// `hourly_sales`.
+    pub r#type: CompactString,
+    /// `2024-06-01T00:00:00`, UTC.
+    pub window_start: String,
+    /// Sum of the amounts of all orders in the window, dollars.
+    pub total_sales: f64,
+    /// The same for each order.
+    pub average_order_value: f64,
+    /// Orders in the window.
+    pub orders: u64,
+}
+
+/// A record of `category-stats`, keyed by `category`: job `category-stats`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CategoryStats {
+    /// Of what.
+    pub category: CompactString,
+    /// Revenue so far, dollars.
+    pub total: f64,
+    /// Orders so far.
+    pub count: u64,
+    /// Amount of an order on average, dollars.
+    pub average: f64,
+    /// The largest amount, dollars.
+    pub max: f64,
+    /// Event time of the latest order to come.
+    pub timestamp: Timestamp,
+}
+
+/// A record of `milestones`, keyed by `category`: job `category-stats`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Milestone {
+    /// Of what.
+    pub category: CompactString,
+    /// The revenue that was first reached, dollars.
+    pub milestone: f64,
+    /// Revenue so far, dollars.
+    pub total: f64,
+    /// Orders so far.
+    pub count: u64,
+    /// Event time of the order that reached it.
+    pub timestamp: Timestamp,
+}
+
 /// Details of a `fraud_alert` in `analytics`, keyed by `customer_id`: job `order-fraud`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OrderFraud {

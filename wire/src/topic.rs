@@ -32,10 +32,18 @@ pub const CUSTOMER_TIERS: &str = "customer-tiers";
 pub const ORDER_FREQUENCY: &str = "order-frequency";
 /// Alerts of `order-alerts`.
 pub const ALERTS: &str = "alerts";
-/// Windows of `customer-stats`, alerts of `order-fraud`.
+/// Revenue of `category-stats`.
+pub const CATEGORY_STATS: &str = "category-stats";
+/// Amounts of revenue that a category first reached: `category-stats`.
+pub const MILESTONES: &str = "milestones";
+/// Windows of `hourly-sales` and `customer-stats`, alerts of `order-fraud`.
 pub const ANALYTICS: &str = "analytics";
 /// Changes of `segments`.
 pub const CUSTOMER_SEGMENTS: &str = "customer-segments";
+/// Orders by category, within `category-stats`.
+pub const CATEGORY_STATS_REPARTITION: &str = "millrace.commerce.category-stats.repartition";
+/// Sums of orders, within `hourly-sales`.
+pub const HOURLY_SALES_REPARTITION: &str = "millrace.commerce.hourly-sales.repartition";
 /// Records that came after their window had closed.
 pub const LATE_EVENTS: &str = "late-events";
 /// Records that could not be processed, as they came.
@@ -132,6 +140,8 @@ pub fn catalogue() -> Vec<Topic> {
         topic(CUSTOMER_TOTALS, Result, PARTITIONS, week),
         topic(CUSTOMER_TIERS, Result, PARTITIONS, week),
         topic(ORDER_FREQUENCY, Result, PARTITIONS, week),
+        topic(CATEGORY_STATS, Result, PARTITIONS, week),
+        topic(MILESTONES, Result, PARTITIONS, week),
         topic(ALERTS, Result, PARTITIONS, week),
         topic(ANALYTICS, Result, PARTITIONS, week),
         topic(CUSTOMER_SEGMENTS, Result, PARTITIONS, week),
@@ -140,6 +150,8 @@ pub fn catalogue() -> Vec<Topic> {
         topic(&changelog("sensors"), Internal, PARTITIONS, Retention::Compacted),
         topic(&changelog("bank"), Internal, PARTITIONS, Retention::Compacted),
         topic(&changelog("commerce"), Internal, PARTITIONS, Retention::Compacted),
+        topic(CATEGORY_STATS_REPARTITION, Internal, PARTITIONS, week),
+        topic(HOURLY_SALES_REPARTITION, Internal, PARTITIONS, week),
         topic(CONTROL, Internal, 1, Retention::Compacted),
         topic(LEDGER, Internal, 1, Retention::Compacted),
         topic(TELEMETRY, Internal, 1, Retention::Millis(3600 * 1000)),
@@ -167,6 +179,7 @@ pub fn key_field(topic: &str) -> &'static str {
         SENSOR_ALERTS_CRITICAL | SENSOR_ALERTS_HIGH | SENSOR_ALERTS_WARNING | SENSOR_AVERAGES => "sensorId",
         ACCOUNT_BALANCES => "account",
         CUSTOMER_TOTALS | CUSTOMER_TIERS | ORDER_FREQUENCY | CUSTOMER_SEGMENTS => "customerId",
+        CATEGORY_STATS | MILESTONES => "category",
         ANALYTICS => "customer_id",
         _ => "key",
     }

@@ -16,6 +16,15 @@ pub enum Effect {
         /// Its value.
         value: Range<usize>,
     },
+    /// Write a marker to a partition of a repartition topic.
+    Marker {
+        /// Where to.
+        topic: &'static str,
+        /// Its partition.
+        partition: i32,
+        /// Its value; it has no key.
+        value: Range<usize>,
+    },
     /// The record of this step came after its window had closed: it goes to `late-events` as it is.
     Late {
         /// The job that refused it.
@@ -73,6 +82,17 @@ impl Effects {
                 self.bytes.truncate(start);
                 self.dead(format!("the result for {topic} can't be written as JSON: {error}"));
             }
+        }
+    }
+
+    /// Adds a marker for partitions 0 to `partitions`.
+    pub(crate) fn marker<T: Serialize>(&mut self, topic: &'static str, partitions: i32, value: &T) {
+        let start = self.bytes.len();
+        if serde_json::to_writer(&mut self.bytes, value).is_ok() {
+            let value = start..self.bytes.len();
+            let markers =
+                (0..partitions).map(|partition| Effect::Marker { topic, partition, value: value.clone() });
+            self.items.extend(markers);
         }
     }
 

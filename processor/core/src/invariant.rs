@@ -1,6 +1,8 @@
 //! What must always hold, as named predicates. They are evaluated in tests and in production; a violation is counted
 //! and shown, and never stops the job.
 
+use std::ops::Add;
+
 use serde::{Deserialize, Serialize};
 
 /// A predicate that did not hold: a bug of the engine.
@@ -14,6 +16,8 @@ pub enum Violation {
     RecordsDoNotBalance,
     /// A pattern that can't be compiled got past the validation of its parameters.
     InvalidPattern,
+    /// What is in a repartition topic was not written by this app.
+    ForeignRecord,
 }
 
 /// What became of the records of a job, since the app's first start. Part of the state. A record that is split, or read
@@ -32,6 +36,21 @@ pub struct Stats {
     pub emitted: u64,
     /// Violations.
     pub violations: u64,
+}
+
+impl Add for Stats {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            records: self.records + other.records,
+            filtered: self.filtered + other.filtered,
+            late: self.late + other.late,
+            done: self.done + other.done,
+            emitted: self.emitted + other.emitted,
+            violations: self.violations + other.violations,
+        }
+    }
 }
 
 impl Stats {

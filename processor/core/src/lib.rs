@@ -15,6 +15,7 @@
 //! |---|---|
 //! | [`task`] | app, task, inputs; the one place where order is decided |
 //! | [`stream`] | the DataStream-like API that jobs are written in |
+//! | [`job`](mod@job) | a job as its task sees it |
 //! | [`watermark`] | bounded out-of-orderness, idleness, merging |
 //! | [`window`] | windows, their live change, the window operator |
 //! | [`aggregate`] | aggregates for windows: moments, extremes, top, sketches |
@@ -22,6 +23,7 @@
 //! | [`cep`] | patterns of events: compiler, NFA, operator |
 //! | [`state`] | tables of keyed state, their changes and their encoding |
 //! | [`params`] | typed live parameters with limits and a JSON Schema |
+//! | [`repartition`] | streams that are keyed otherwise than their source |
 //! | [`process`] | functions with state and timers of a key |
 //! | [`timer`] | event-time and processing-time timers |
 //! | [`transform`] | one record to several, one stream to several, several to one |
@@ -37,9 +39,11 @@ pub mod anomaly;
 pub mod cep;
 pub mod effect;
 pub mod invariant;
+pub mod job;
 pub mod join;
 pub mod params;
 pub mod process;
+pub mod repartition;
 pub mod state;
 pub mod stream;
 pub mod task;
@@ -51,7 +55,8 @@ pub mod watermark;
 pub mod window;
 
 pub use effect::{Effect, Effects};
+pub use job::Job;
 pub use params::Params;
-pub use stream::{Job, job};
+pub use stream::job;
 pub use task::{App, Application, Input, Record, Source, Task};
 pub use time::{EventTime, TimeDomain, TimeWindow, Watermark};

@@ -25,13 +25,14 @@ use std::any::Any;
 use std::marker::PhantomData;
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 
 use crate::effect::Effects;
 use crate::invariant::{Stats, Violation};
-use crate::params::{Params, merge};
-use crate::state::{KeyedState, Table};
+use crate::job::{Chain, To};
+pub use crate::job::{Descriptor, Job};
+pub use crate::join::{Enrich, Enriched};
+use crate::params::Params;
+use crate::state::Table;
 use crate::time::{EventTime, Watermark};
 
 /// Where the record of this step is from.
@@ -74,13 +75,32 @@ pub struct Context<'a, P> {
     effects: &'a mut Effects,
     stats: &'a mut Stats,
     job: &'static str,
+    /// Records and parts of them that were counted before this step.
+    before: u64,
     /// Parts of the source record whose fate is known.
     settled: u64,
     /// What is processed now came out of an operator with state: its records are accounted for there.
     derived: bool,
 }
 
-impl<P> Context<'_, P> {
+impl<'a, P> Context<'a, P> {
+    pub(crate) fn new(
+        params: &'a P,
+        scope: &'a mut Scope<'_>,
+        stats: &'a mut Stats,
+        job: &'static str,
+    ) -> Self {
+        let Scope { now, watermark, max_seen, origin, effects } = scope;
+        let (now, watermark, max_seen, origin) = (*now, *watermark, *max_seen, *origin);
+        let (before, settled, derived) = (stats.records, 0, false);
+        Self { params, now, watermark, max_seen, origin, effects, stats, job, before, settled, derived }
+    }
+
+    /// The step of a record ends: what was neither refused nor kept of it has passed through.
+    pub(crate) fn settle(&mut self) {
+        self.stats.done += (self.stats.records + 1 - self.before).saturating_sub(self.settled);
+    }
+
     /// The record does not concern the job.
     pub(crate) fn filtered(&mut self) {
         if !self.derived {
@@ -140,6 +160,11 @@ impl<P> Context<'_, P> {
         self.effects.emit(topic, key, value);
     }
 
+    /// Writes a record to a topic; no result.
+    pub(crate) fn forward<T: Serialize>(&mut self, topic: &'static str, key: &str, value: &T) {
+        self.effects.emit(topic, key, value);
+    }
+
     /// Counts a violation of an invariant.
     pub(crate) fn violation(&mut self, violation: Violation) {
         self.stats.violation(violation);
@@ -170,6 +195,14 @@ pub trait Operator<P, I> {
 
     /// `ctx.now` has risen.
     fn processing_time(
+        &mut self,
+        _ctx: &mut Context<'_, P>,
+        _out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    ) {
+    }
+
+    /// A commit follows: what is held for the time between two commits goes on.
+    fn flush(
         &mut self,
         _ctx: &mut Context<'_, P>,
         _out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
@@ -249,6 +282,16 @@ where
         let Self { first, second, .. } = self;
         first.processing_time(ctx, &mut |record, at, ctx| second.record(record, at, ctx, out));
         second.processing_time(ctx, out);
+    }
+
+    fn flush(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    ) {
+        let Self { first, second, .. } = self;
+        first.flush(ctx, &mut |record, at, ctx| second.record(record, at, ctx, out));
+        second.flush(ctx, out);
     }
 
     fn reference(&mut self, event: &dyn Any) {
@@ -336,72 +379,6 @@ impl<P, I, O, F: Fn(&I, EventTime, &Context<'_, P>) -> O> Operator<P, I> for Map
     }
 }
 
-/// A record with the reference data of its key.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Enriched<I, T> {
-    /// The record.
-    pub record: I,
-    /// Its reference data, as known when the record was processed.
-    pub reference: Option<T>,
-}
-
-/// Joins a stream with a table that a reference topic keeps up to date.
-pub struct Enrich<K, R, E, T> {
-    key: K,
-    reference: R,
-    table: KeyedState<T>,
-    events: PhantomData<fn(E)>,
-}
-
-impl<P, I, K, R, E, T> Operator<P, I> for Enrich<K, R, E, T>
-where
-    I: Clone,
-    K: Fn(&I) -> &str,
-    E: 'static,
-    R: Fn(&E) -> Option<(&str, Option<&T>)>,
-    T: Clone + PartialEq + Serialize + DeserializeOwned,
-{
-    type Out = Enriched<I, T>;
-
-    fn record(
-        &mut self,
-        record: &I,
-        at: EventTime,
-        ctx: &mut Context<'_, P>,
-        out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
-    ) {
-        let reference = self.table.get((self.key)(record).as_bytes()).cloned();
-        out(&Enriched { record: record.clone(), reference }, at, ctx);
-    }
-
-    fn reference(&mut self, event: &dyn Any) {
-        if let Some((key, value)) = event.downcast_ref::<E>().and_then(&self.reference)
-            && self.table.get(key.as_bytes()) != value
-        {
-            self.table.set(key.as_bytes(), value.cloned());
-        }
-    }
-
-    fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {
-        visit(&mut self.table);
-    }
-}
-
-/// What a job is, for people and for forms.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Descriptor {
-    /// Its name, unique in its app.
-    pub name: &'static str,
-    /// One sentence.
-    pub description: &'static str,
-    /// Topics that it reads.
-    pub inputs: &'static [&'static str],
-    /// Topics that it writes.
-    pub outputs: &'static [&'static str],
-    /// JSON Schema of its parameters.
-    pub schema: Value,
-}
-
 /// Starts a job. `E` is what the app parses its records to, `P` the job's parameters.
 pub fn job<E, P: Params>(name: &'static str, description: &'static str) -> JobBuilder<E, P> {
     JobBuilder {
@@ -438,6 +415,10 @@ pub struct Stream<E, P, I, Op> {
 }
 
 impl<E, P, I, Op> Stream<E, P, I, Op> {
+    pub(crate) fn new(descriptor: Descriptor, op: Op) -> Self {
+        Self { descriptor, op, types: PhantomData }
+    }
+
     pub(crate) fn then<O, B: Operator<P, I, Out = O>>(self, next: B) -> Stream<E, P, O, Then<Op, B>> {
         Stream { descriptor: self.descriptor, op: Then::new(self.op, next), types: PhantomData }
     }
@@ -467,198 +448,11 @@ pub struct Keyed<E, P, I, Op, K> {
     pub(crate) key: K,
 }
 
-impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
-    /// Adds the reference data of the key. `reference` names the key and the data of an event of a
-    /// reference topic; no data means that the key is gone.
-    #[allow(clippy::type_complexity)]
-    pub fn enrich<T, R>(self, reference: R) -> Stream<E, P, Enriched<I, T>, Then<Op, Enrich<K, R, E, T>>>
-    where
-        I: Clone,
-        E: 'static,
-        R: Fn(&E) -> Option<(&str, Option<&T>)>,
-        T: Clone + PartialEq + Serialize + DeserializeOwned,
-    {
-        let enrich = Enrich { key: self.key, reference, table: KeyedState::default(), events: PhantomData };
-        self.stream.then(enrich)
-    }
-}
-
 impl<E: 'static, P: Params + 'static, I: Serialize + 'static, Op: Operator<P, E, Out = I> + 'static>
     Stream<E, P, I, Op>
 {
     /// Ends the job: writes each record to the topic and key that `route` names.
     pub fn to<F: Fn(&I) -> (&'static str, &str) + 'static>(self, route: F) -> Box<dyn Job<E>> {
-        Box::new(Chain {
-            descriptor: self.descriptor,
-            op: self.op,
-            route,
-            params: P::default(),
-            version: -1,
-            stats: Stats::default(),
-        })
-    }
-}
-
-/// A job, as its task sees it.
-pub trait Job<E> {
-    /// What it is.
-    fn descriptor(&self) -> &Descriptor;
-    /// A record.
-    fn record(&mut self, event: &E, at: EventTime, scope: &mut Scope<'_>);
-    /// A record of a reference topic.
-    fn reference(&mut self, event: &E);
-    /// The watermark has risen.
-    fn watermark(&mut self, scope: &mut Scope<'_>);
-    /// The processing-time clock has moved.
-    fn processing_time(&mut self, scope: &mut Scope<'_>);
-    /// The state is loaded; records follow.
-    fn start(&mut self, scope: &mut Scope<'_>);
-    /// Puts parameters in force.
-    ///
-    /// # Errors
-    /// They can't be read or are outside of their limits; the ones in force stay.
-    fn set_params(
-        &mut self,
-        version: i64,
-        values: &Map<String, Value>,
-        scope: &mut Scope<'_>,
-    ) -> Result<(), String>;
-    /// Puts back parameters from the state, before [`Job::start`].
-    ///
-    /// # Errors
-    /// This build's limits refuse them.
-    fn load_params(&mut self, version: i64, values: &Map<String, Value>) -> Result<(), String>;
-    /// Parameters in force.
-    fn params(&self) -> Map<String, Value>;
-    /// Their version; -1 for the defaults.
-    fn params_version(&self) -> i64;
-    /// Visits the tables of state, always in the same order.
-    fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table));
-    /// What became of its records.
-    fn stats(&self) -> Stats;
-    /// Continues counting.
-    fn restore_stats(&mut self, stats: Stats);
-    /// Records held in open windows.
-    fn pending(&self) -> u64;
-}
-
-struct Chain<P, Op, F> {
-    descriptor: Descriptor,
-    op: Op,
-    route: F,
-    params: P,
-    version: i64,
-    stats: Stats,
-}
-
-impl<P, Op, F> Chain<P, Op, F> {
-    /// Splits into the operators with their context, and the end of the chain.
-    fn parts<'a>(&'a mut self, scope: &'a mut Scope<'_>) -> (&'a mut Op, Context<'a, P>, &'a F) {
-        let ctx = Context {
-            params: &self.params,
-            now: scope.now,
-            watermark: scope.watermark,
-            max_seen: scope.max_seen,
-            origin: scope.origin,
-            effects: &mut *scope.effects,
-            stats: &mut self.stats,
-            job: self.descriptor.name,
-            settled: 0,
-            derived: false,
-        };
-        (&mut self.op, ctx, &self.route)
-    }
-}
-
-fn emit<P, I: Serialize>(route: &impl Fn(&I) -> (&'static str, &str), result: &I, ctx: &mut Context<'_, P>) {
-    let (topic, key) = route(result);
-    ctx.stats.emitted += 1;
-    ctx.effects.emit(topic, key, result);
-}
-
-impl<E, P, I, Op, F> Job<E> for Chain<P, Op, F>
-where
-    E: 'static,
-    P: Params,
-    I: Serialize,
-    Op: Operator<P, E, Out = I>,
-    F: Fn(&I) -> (&'static str, &str),
-{
-    fn descriptor(&self) -> &Descriptor {
-        &self.descriptor
-    }
-
-    fn record(&mut self, event: &E, at: EventTime, scope: &mut Scope<'_>) {
-        let before = self.stats.records;
-        self.stats.records += 1;
-        let (op, mut ctx, route) = self.parts(scope);
-        op.record(event, at, &mut ctx, &mut |result, _, ctx| emit(route, result, ctx));
-        // What was neither refused nor kept has passed through.
-        let passed = (ctx.stats.records - before).saturating_sub(ctx.settled);
-        ctx.stats.done += passed;
-    }
-
-    fn reference(&mut self, event: &E) {
-        self.op.reference(event);
-    }
-
-    fn watermark(&mut self, scope: &mut Scope<'_>) {
-        let (op, mut ctx, route) = self.parts(scope);
-        ctx.derived = true;
-        op.watermark(&mut ctx, &mut |result, _, ctx| emit(route, result, ctx));
-    }
-
-    fn processing_time(&mut self, scope: &mut Scope<'_>) {
-        let (op, mut ctx, route) = self.parts(scope);
-        ctx.derived = true;
-        op.processing_time(&mut ctx, &mut |result, _, ctx| emit(route, result, ctx));
-    }
-
-    fn start(&mut self, scope: &mut Scope<'_>) {
-        let (op, mut ctx, _) = self.parts(scope);
-        op.start(&mut ctx);
-    }
-
-    fn set_params(
-        &mut self,
-        version: i64,
-        values: &Map<String, Value>,
-        scope: &mut Scope<'_>,
-    ) -> Result<(), String> {
-        self.params = merge(values)?;
-        self.version = version;
-        let (op, mut ctx, _) = self.parts(scope);
-        op.params_changed(&mut ctx);
-        Ok(())
-    }
-
-    fn load_params(&mut self, version: i64, values: &Map<String, Value>) -> Result<(), String> {
-        self.params = merge(values)?;
-        self.version = version;
-        Ok(())
-    }
-
-    fn params(&self) -> Map<String, Value> {
-        self.params.to_map()
-    }
-
-    fn params_version(&self) -> i64 {
-        self.version
-    }
-
-    fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {
-        self.op.tables(visit);
-    }
-
-    fn stats(&self) -> Stats {
-        self.stats
-    }
-
-    fn restore_stats(&mut self, stats: Stats) {
-        self.stats = stats;
-    }
-
-    fn pending(&self) -> u64 {
-        self.op.pending()
+        Box::new(Chain::<P, _, _>::new(self.descriptor, self.op, To(route)))
     }
 }

@@ -3,7 +3,9 @@
 use serde_json::{Map, Value};
 
 use crate::effect::{Effect, Effects};
-use crate::stream::{Job, Origin, Scope};
+use crate::job::Job;
+use crate::repartition::Message;
+use crate::stream::{Origin, Scope};
 use crate::time::{EventTime, Watermark};
 
 /// Runs one job on typed events, with a watermark that the test moves.
@@ -39,6 +41,9 @@ impl<E: 'static> Harness<E> {
 
     fn start(&mut self) {
         let mut effects = std::mem::take(&mut self.effects);
+        if let Some(stage) = self.job.second_stage() {
+            stage.restore(self.watermark, self.max_seen);
+        }
         self.job.start(&mut self.scope(&mut effects, None));
         self.effects = effects;
     }
@@ -54,6 +59,33 @@ impl<E: 'static> Harness<E> {
         self.effects = effects;
     }
 
+    /// A commit: what was held for the time until then goes on, and what goes through a repartition topic arrives.
+    /// [`watermark`](Self::watermark), [`processing_time`](Self::processing_time), [`restore`](Self::restore) and
+    /// [`params`](Self::params) begin with one.
+    pub fn commit(&mut self) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.job.flush(&mut self.scope(&mut effects, None));
+        self.effects = effects;
+        let Some(topic) = self.job.second_stage().map(|stage| stage.topic()) else { return };
+        for (_, value) in self.keyed(topic) {
+            let value = value.to_string();
+            let mut effects = std::mem::take(&mut self.effects);
+            let mut scope = self.scope(&mut effects, None);
+            let read = Message::read(value.as_bytes()).and_then(|message| match message {
+                Message::Record { at, origin, record } => {
+                    let (_, partition, offset) = origin.unwrap_or((topic, 0, -1));
+                    scope.origin = Some(Origin { topic: "test", partition, offset });
+                    self.job.second_stage().map_or(Ok(()), |stage| stage.record(record, at, &mut scope))
+                }
+                Message::Progress { .. } => Ok(()),
+            });
+            if let Err(reason) = read {
+                effects.dead(reason);
+            }
+            self.effects = effects;
+        }
+    }
+
     /// A record of a reference topic.
     pub fn reference(&mut self, event: &E) {
         self.job.reference(event);
@@ -61,14 +93,21 @@ impl<E: 'static> Harness<E> {
 
     /// Moves the watermark.
     pub fn watermark(&mut self, to: i64) {
+        self.commit();
         self.watermark = Watermark(to);
         let mut effects = std::mem::take(&mut self.effects);
         self.job.watermark(&mut self.scope(&mut effects, None));
+        if let Some(stage) = self.job.second_stage() {
+            let watermark = Watermark(to);
+            let (now, max_seen, origin, effects) = (self.now, self.max_seen, None, &mut effects);
+            stage.watermark(&mut Scope { now, watermark, max_seen, origin, effects });
+        }
         self.effects = effects;
     }
 
     /// Moves processing time.
     pub fn processing_time(&mut self, to: i64) {
+        self.commit();
         self.now = to;
         let mut effects = std::mem::take(&mut self.effects);
         self.job.processing_time(&mut self.scope(&mut effects, None));
@@ -80,6 +119,7 @@ impl<E: 'static> Harness<E> {
     /// # Errors
     /// As the job says.
     pub fn params(&mut self, version: i64, values: &Value) -> Result<(), String> {
+        self.commit();
         let empty = Map::new();
         let values = values.as_object().unwrap_or(&empty).clone();
         let mut effects = std::mem::take(&mut self.effects);
@@ -90,6 +130,7 @@ impl<E: 'static> Harness<E> {
 
     /// Replaces the job by a new one that has only the snapshot of the old. Returns its entries.
     pub fn restore(&mut self) -> usize {
+        self.commit();
         let mut entries = Vec::new();
         let mut number = 0_usize;
         self.job.tables(&mut |table| {
@@ -139,6 +180,7 @@ impl<E: 'static> Harness<E> {
                         rest.emit(to, &key, &value);
                     }
                 }
+                Effect::Marker { .. } => {}
                 Effect::Late { job, watermark } => rest.late(job, *watermark),
                 Effect::Dead { reason } => rest.dead(reason.clone()),
             }

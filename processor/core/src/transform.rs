@@ -130,6 +130,15 @@ macro_rules! side_by_side {
             self.$second.processing_time(ctx, out);
         }
 
+        fn flush(
+            &mut self,
+            ctx: &mut Context<'_, P>,
+            out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+        ) {
+            self.$first.flush(ctx, out);
+            self.$second.flush(ctx, out);
+        }
+
         fn reference(&mut self, event: &dyn Any) {
             self.$first.reference(event);
             self.$second.reference(event);

@@ -235,6 +235,7 @@ fn app() -> App<Reading> {
     App {
         name: "fuzzed",
         sources: &[Source { topic: "readings", kind: SourceKind::Stream }],
+        partitions: 1,
         parse: |record: &Record<'_>| {
             let value: u8 = *record.value.and_then(<[u8]>::first).ok_or("no value")?;
             Ok(Parsed { event: ("k".to_owned(), f64::from(value)), at: EventTime(record.offset * 1_000) })

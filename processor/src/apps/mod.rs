@@ -67,6 +67,7 @@ mod tests {
                 let value = record(i);
                 let record = Record { source: 0, offset: i, key: None, value: Some(value.as_bytes()) };
                 task.step(Input::Record(record), &mut effects).unwrap();
+                task.flush(&mut effects);
                 for effect in effects.iter() {
                     out.push(match effect {
                         Effect::Emit { topic, key, value } => {

@@ -210,7 +210,7 @@ impl Member {
             .retain(|(topic, end)| !read.iter().any(|(t, offset)| t == topic && offset >= end) && *end > 0);
         if state.bootstrap.is_empty() {
             let mut streams = TopicPartitionList::new();
-            for source in self.app.sources().iter().filter(|source| source.kind == SourceKind::Stream) {
+            for source in self.app.sources().iter().filter(|source| source.kind != SourceKind::Reference) {
                 streams.add_partition(source.topic, partition);
             }
             self.consumer.resume(&streams)?;

@@ -157,6 +157,11 @@ impl Tasks {
                         BaseRecord::to(topic).key(self.effects.bytes(key)).payload(self.effects.bytes(value));
                     transactions.send(record)?;
                 }
+                Effect::Marker { topic, partition, value } => {
+                    let value = self.effects.bytes(value);
+                    transactions
+                        .send(BaseRecord::<[u8], _>::to(topic).partition(*partition).payload(value))?;
+                }
                 Effect::Late { job, watermark } => {
                     let job = format!("{}/{job}", self.app);
                     let text = format!("all of its windows were closed at the watermark {watermark}");
@@ -177,6 +182,10 @@ impl Tasks {
     /// # Errors
     /// It can't be sent.
     pub fn prepare(&mut self, transactions: &mut Transactions) -> Result<Option<Prepared>, SessionError> {
+        for state in self.tasks.values_mut().filter(|state| state.touched) {
+            state.task.flush(&mut self.effects);
+        }
+        self.perform(None, transactions)?;
         let mut prepared = Prepared { offsets: TopicPartitionList::new(), partitions: Vec::new() };
         for (&partition, state) in &mut self.tasks {
             if !std::mem::take(&mut state.touched) {

@@ -279,6 +279,16 @@ where
         b.processing_time(ctx, &mut |right, at, ctx| held.right(kr(right), right, at, ctx, out));
     }
 
+    fn flush(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    ) {
+        let Self { sides: (a, b), keys: (kl, kr), held } = self;
+        a.flush(ctx, &mut |left, at, ctx| held.left(kl(left), left, at, ctx, out));
+        b.flush(ctx, &mut |right, at, ctx| held.right(kr(right), right, at, ctx, out));
+    }
+
     fn reference(&mut self, event: &dyn Any) {
         self.sides.0.reference(event);
         self.sides.1.reference(event);

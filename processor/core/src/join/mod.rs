@@ -53,6 +53,7 @@
 //! ```
 
 mod buffer;
+mod enrich;
 mod interval;
 #[cfg(test)]
 mod model;
@@ -64,6 +65,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use enrich::{Enrich, Enriched};
 pub use interval::{Interval, IntervalJoin};
 pub use temporal::{Retention, TemporalJoin, Version};
 pub use window::{CoGroup, CoGrouped, JoinWindows, WindowFunction, WindowJoin};
@@ -211,7 +213,7 @@ impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
         self,
         retention: Retention,
         reference: R,
-    ) -> Stream<E, P, crate::stream::Enriched<I, T>, Then<Op, TemporalJoin<K, R, E, T>>>
+    ) -> Stream<E, P, Enriched<I, T>, Then<Op, TemporalJoin<K, R, E, T>>>
     where
         I: Clone,
         E: 'static,

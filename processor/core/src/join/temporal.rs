@@ -2,9 +2,9 @@ use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::{Held, InvalidJoin};
+use super::{Enriched, Held, InvalidJoin};
 use crate::state::{SortedState, Table};
-use crate::stream::{Context, Enriched, Operator};
+use crate::stream::{Context, Operator};
 use crate::time::{EventTime, Watermark};
 use crate::timer::Deadlines;
 

@@ -321,6 +321,17 @@ where
         });
     }
 
+    fn flush(
+        &mut self,
+        ctx: &mut Context<'_, P>,
+        _: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
+    ) {
+        let Self { sides: (a, b), keys: (kl, kr), left, right, next, .. } = self;
+        let (windows, watermark) = (self.windows, self.watermark);
+        a.flush(ctx, &mut |l, at, ctx| take(windows, watermark, (left, next), (kl(l), l, at), ctx));
+        b.flush(ctx, &mut |r, at, ctx| take(windows, watermark, (right, next), (kr(r), r, at), ctx));
+    }
+
     fn reference(&mut self, event: &dyn Any) {
         self.sides.0.reference(event);
         self.sides.1.reference(event);

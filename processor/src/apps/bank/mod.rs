@@ -23,6 +23,7 @@ fn bank(event: &Event) -> Option<&BankTransaction> {
 pub const APP: App<Event> = App {
     name: "bank",
     sources: &[Source { topic: topic::TRANSACTIONS, kind: SourceKind::Stream }],
+    partitions: topic::PARTITIONS,
     parse,
     order: BoundedOutOfOrderness { max_out_of_orderness: 5_000, idle_timeout: Some(10_000) },
     jobs: || vec![account_balances::job(), high_activity::job()],

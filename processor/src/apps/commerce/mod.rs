@@ -1,11 +1,13 @@
-//! App `commerce`: customers and their orders. Reads `orders`.
+//! App `commerce`: customers and their orders. Reads `orders`; two jobs read them again, keyed otherwise.
 //!
 //! Its jobs follow each customer in the order in which the orders come. A customer without an order for 30 days of event
 //! time is forgotten, and starts anew.
 
+mod category_stats;
 mod customer_stats;
 mod customer_tiers;
 mod customer_totals;
+mod hourly_sales;
 mod order_alerts;
 mod order_fraud;
 mod order_frequency;
@@ -27,7 +29,12 @@ pub type Event = Order;
 /// The app.
 pub const APP: App<Event> = App {
     name: "commerce",
-    sources: &[Source { topic: topic::ORDERS, kind: SourceKind::Stream }],
+    sources: &[
+        Source { topic: topic::ORDERS, kind: SourceKind::Stream },
+        Source { topic: topic::CATEGORY_STATS_REPARTITION, kind: SourceKind::Repartition },
+        Source { topic: topic::HOURLY_SALES_REPARTITION, kind: SourceKind::Repartition },
+    ],
+    partitions: topic::PARTITIONS,
     parse,
     order: BoundedOutOfOrderness { max_out_of_orderness: 5_000, idle_timeout: Some(10_000) },
     jobs: || {
@@ -35,7 +42,9 @@ pub const APP: App<Event> = App {
             customer_totals::job(),
             customer_tiers::job(),
             order_frequency::job(),
+            category_stats::job(),
             order_alerts::job(),
+            hourly_sales::job(),
             customer_stats::job(),
             order_fraud::job(),
             segments::job(),
@@ -110,6 +119,7 @@ mod tests {
             order_of(&mut test, "c", "toys", 1, 2_000.0);
             let stats = test.job().stats();
             assert_eq!((stats.records, stats.filtered), (2, 1), "{name}");
+            test.commit();
             assert!(!test.state_is_empty(), "{name}");
             test.watermark(1 + TTL.ttl);
             assert!(test.state_is_empty(), "{name}");
@@ -166,6 +176,8 @@ mod tests {
             topic::CUSTOMER_SEGMENTS,
             topic::CUSTOMER_TIERS,
             topic::CUSTOMER_TOTALS,
+            topic::CATEGORY_STATS_REPARTITION,
+            topic::HOURLY_SALES_REPARTITION,
             topic::ORDER_FREQUENCY,
         ];
         assert_eq!(written.into_iter().collect::<Vec<_>>(), all);

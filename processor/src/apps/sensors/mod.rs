@@ -53,6 +53,7 @@ pub const APP: App<Event> = App {
         Source { topic: topic::IOT_SENSORS, kind: SourceKind::Stream },
         Source { topic: topic::SENSORS, kind: SourceKind::Reference },
     ],
+    partitions: topic::PARTITIONS,
     parse,
     order: BoundedOutOfOrderness { max_out_of_orderness: 5_000, idle_timeout: Some(10_000) },
     jobs: || {

@@ -1,192 +1,19 @@
-//! Apps and their tasks. A task is one partition of every topic of an app: a deterministic state machine.
+//! The task of an app: the one place where the order of things is decided.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::stored::{EntryKey, JobMeta, META, Meta, SourceMeta, VALVES, Valves};
+use super::{App, Input, JobStatus, Parsed, Record, Refused, SourceKind, Task, Totals};
 use crate::effect::Effects;
-use crate::invariant::{Stats, Violation};
+use crate::invariant::Violation;
+use crate::job::Job;
+use crate::repartition::{self, MARKER_EVERY, Message};
 use crate::state::{Change, StateError, Table, decode, encode};
-use crate::stream::{Descriptor, Job, Origin, Scope};
-use crate::time::{EventTime, Watermark};
-use crate::watermark::{Bounded, BoundedOutOfOrderness, InvalidIdleTimeout, Multiplexer, Progress};
+use crate::stream::{Origin, Scope};
+use crate::time::Watermark;
+use crate::watermark::{Bounded, InvalidIdleTimeout, Marker, Multiplexer, Progress, Valve};
 
-/// How a topic is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceKind {
-    /// Its records go through the jobs and move event time.
-    Stream,
-    /// Its records are the newest data of their keys; they are read up to the end before the streams start.
-    Reference,
-}
-
-/// A topic that an app reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Source {
-    /// Its name.
-    pub topic: &'static str,
-    /// How it is read.
-    pub kind: SourceKind,
-}
-
-/// A source record, as it is in Kafka.
-#[derive(Debug, Clone, Copy)]
-pub struct Record<'a> {
-    /// Index in [`App::sources`].
-    pub source: usize,
-    /// Its offset.
-    pub offset: i64,
-    /// Its key.
-    pub key: Option<&'a [u8]>,
-    /// Its value; `None` is a tombstone.
-    pub value: Option<&'a [u8]>,
-}
-
-/// A parsed record.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Parsed<E> {
-    /// What it is to the jobs.
-    pub event: E,
-    /// Event time; of no meaning for a reference record.
-    pub at: EventTime,
-}
-
-/// A named set of jobs that share one consumer group and one changelog.
-pub struct App<E: 'static> {
-    /// Its name.
-    pub name: &'static str,
-    /// What it reads.
-    pub sources: &'static [Source],
-    /// Bytes to an event, once per app; the error says what is wrong with the record.
-    pub parse: fn(&Record<'_>) -> Result<Parsed<E>, String>,
-    /// How far out of order the streams may be.
-    pub order: BoundedOutOfOrderness,
-    /// Makes its jobs.
-    pub jobs: fn() -> Vec<Box<dyn Job<E>>>,
-}
-
-// By hand: a derive would ask the same of `E`.
-impl<E> Clone for App<E> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<E> Copy for App<E> {}
-
-/// What a task is given.
-#[derive(Debug, Clone, Copy)]
-pub enum Input<'a> {
-    /// A source record.
-    Record(Record<'a>),
-    /// The processing-time clock, epoch ms.
-    ProcessingTime(i64),
-    /// New parameters of a job, at a commit boundary. Ignored unless the version is newer than the one in force.
-    Parameters {
-        /// The job.
-        job: &'a str,
-        /// Larger is newer.
-        version: i64,
-        /// All of them; what is absent takes its default.
-        values: &'a Map<String, Value>,
-    },
-}
-
-/// A refusal of parameters, in words.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Refused(pub String);
-
-/// Figures of a job in one task.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JobStatus {
-    /// Its name.
-    pub name: &'static str,
-    /// What became of its records, since the app's first start.
-    pub stats: Stats,
-    /// Records held in open windows.
-    pub pending: u64,
-    /// Parameters in force.
-    pub params: Map<String, Value>,
-    /// Their version; -1 for the defaults.
-    pub params_version: i64,
-}
-
-/// Figures of a task, since the app's first start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Totals {
-    /// Stream records.
-    pub records: u64,
-    /// Bytes of their values.
-    pub bytes: u64,
-    /// Malformed ones among them.
-    pub dead: u64,
-}
-
-/// A task, whatever its events are.
-pub trait Task {
-    /// Takes an input and appends what follows from it.
-    ///
-    /// # Errors
-    /// Parameters that are refused. Records never fail: a bad one is an effect.
-    fn step(&mut self, input: Input<'_>, effects: &mut Effects) -> Result<(), Refused>;
-    /// Calls `change` for every entry of state that changed since the last call.
-    fn changes(&mut self, change: &mut Change<'_>);
-    /// Calls `entry` for every entry of state.
-    fn snapshot(&mut self, entry: &mut Change<'_>);
-    /// Puts back an entry that [`Task::changes`] or [`Task::snapshot`] told. Returns false if no job knows it any more.
-    ///
-    /// # Errors
-    /// The bytes can't be read.
-    fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<bool, StateError>;
-    /// The state is loaded; inputs follow.
-    fn start(&mut self);
-    /// The next offset of each source that has had a record.
-    fn offsets(&self) -> Vec<(&'static str, i64)>;
-    /// The combined watermark.
-    fn watermark(&self) -> Watermark;
-    /// Whether all streams are idle.
-    fn is_idle(&self) -> bool;
-    /// Figures.
-    fn totals(&self) -> Totals;
-    /// Figures per job, in the app's order.
-    fn jobs(&self) -> Vec<JobStatus>;
-    /// Number of entries of keyed state.
-    fn entries(&mut self) -> usize;
-}
-
-/// An app, whatever its events are.
-pub trait Application: Send + Sync {
-    /// Its name.
-    fn name(&self) -> &'static str;
-    /// What it reads.
-    fn sources(&self) -> &'static [Source];
-    /// A task with empty state. Load what there is, then [`Task::start`] it.
-    ///
-    /// # Errors
-    /// The idle timeout is not greater than zero.
-    fn task(&self, partition: i32) -> Result<Box<dyn Task>, InvalidIdleTimeout>;
-    /// What its jobs are.
-    fn descriptors(&self) -> Vec<Descriptor>;
-}
-
-impl<E: 'static> Application for App<E> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn sources(&self) -> &'static [Source] {
-        self.sources
-    }
-
-    fn task(&self, partition: i32) -> Result<Box<dyn Task>, InvalidIdleTimeout> {
-        Ok(Box::new(AppTask::new(*self, partition)?))
-    }
-
-    fn descriptors(&self) -> Vec<Descriptor> {
-        (self.jobs)().iter().map(|job| job.descriptor().clone()).collect()
-    }
-}
-
-struct AppTask<E: 'static> {
+pub(super) struct AppTask<E: 'static> {
     app: App<E>,
     partition: i32,
     jobs: Vec<Box<dyn Job<E>>>,
@@ -196,63 +23,82 @@ struct AppTask<E: 'static> {
     totals: Totals,
     dirty: bool,
     scratch: Vec<u8>,
+    told: Told,
 }
 
 struct SourceState {
     next_offset: Option<i64>,
-    /// Number at the multiplexer, and generator; `None` for reference topics.
-    time: Option<(usize, Bounded)>,
+    time: Time,
 }
 
-/// Where an entry belongs. The task's own entry has no job.
-#[derive(Serialize, Deserialize)]
-struct EntryKey<'a> {
-    job: &'a str,
-    table: u16,
-    #[serde(borrow)]
-    key: &'a [u8],
+/// How a source moves event time.
+enum Time {
+    /// Its number at the multiplexer, and its generator.
+    Stream(usize, Bounded),
+    /// Not at all.
+    Reference,
+    /// That of a second stage.
+    Repartition(Box<Downstream>),
 }
 
-/// What a task knows besides its jobs' tables: written with every commit, so that it says where the state stands.
-#[derive(Default, Serialize, Deserialize)]
-struct Meta {
-    sources: Vec<SourceMeta>,
-    watermark: Option<i64>,
-    totals: Totals,
-    jobs: Vec<JobMeta>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SourceMeta {
-    topic: String,
-    next_offset: Option<i64>,
+/// Event time of a second stage.
+struct Downstream {
+    valve: Valve,
     max: Option<i64>,
+    /// Whose second stage.
+    job: usize,
 }
 
-#[derive(Serialize, Deserialize)]
-struct JobMeta {
-    name: String,
-    params_version: i64,
-    /// JSON.
-    params: String,
-    stats: Stats,
+/// What the other tasks know of this one's progress.
+#[derive(Default)]
+struct Told {
+    watermark: Option<Watermark>,
+    idle: bool,
+    at: i64,
+}
+
+impl SourceState {
+    fn generator(&mut self) -> Option<(usize, &mut Bounded)> {
+        match &mut self.time {
+            Time::Stream(number, generator) => Some((*number, generator)),
+            _ => None,
+        }
+    }
+
+    /// Latest event time seen.
+    fn max(&self) -> Option<i64> {
+        match &self.time {
+            Time::Stream(_, generator) => generator.max(),
+            Time::Reference => None,
+            Time::Repartition(downstream) => downstream.max,
+        }
+    }
 }
 
 impl<E: 'static> AppTask<E> {
-    fn new(app: App<E>, partition: i32) -> Result<Self, InvalidIdleTimeout> {
+    pub(super) fn new(app: App<E>, partition: i32) -> Result<Self, InvalidIdleTimeout> {
         let mut multiplexer = Multiplexer::new(0);
+        let mut jobs = (app.jobs)();
+        let mut reads = |topic| {
+            jobs.iter_mut().position(|job| job.second_stage().is_some_and(|stage| stage.topic() == topic))
+        };
         let inputs = app
             .sources
             .iter()
             .map(|source| {
                 let time = match source.kind {
-                    SourceKind::Stream => Some((multiplexer.register(), Bounded::new(app.order)?)),
-                    SourceKind::Reference => None,
+                    SourceKind::Stream => Time::Stream(multiplexer.register(), Bounded::new(app.order)?),
+                    SourceKind::Reference => Time::Reference,
+                    SourceKind::Repartition => Time::Repartition(Box::new(Downstream {
+                        valve: Valve::new(usize::try_from(app.partitions).unwrap_or(0)),
+                        max: None,
+                        // Without a job every record is dead, and says why.
+                        job: reads(source.topic).unwrap_or(usize::MAX),
+                    })),
                 };
                 Ok(SourceState { next_offset: None, time })
             })
             .collect::<Result<_, InvalidIdleTimeout>>()?;
-        let jobs = (app.jobs)();
         Ok(Self {
             app,
             partition,
@@ -263,11 +109,14 @@ impl<E: 'static> AppTask<E> {
             totals: Totals::default(),
             dirty: false,
             scratch: Vec::new(),
+            told: Told::default(),
         })
     }
 
+    /// Latest event time seen in the streams.
     fn max_seen(&self) -> Option<i64> {
-        self.inputs.iter().filter_map(|input| input.time.as_ref()?.1.max()).max()
+        let streams = self.inputs.iter().filter(|input| matches!(input.time, Time::Stream(..)));
+        streams.filter_map(SourceState::max).max()
     }
 
     fn record(&mut self, record: &Record<'_>, effects: &mut Effects) {
@@ -279,7 +128,10 @@ impl<E: 'static> AppTask<E> {
         };
         self.dirty = true;
         input.next_offset = Some(record.offset + 1);
-        if input.time.is_some() {
+        if let Time::Repartition(_) = input.time {
+            return self.repartitioned(record, effects);
+        }
+        if let Time::Stream(..) = input.time {
             self.totals.records += 1;
             self.totals.bytes += record.value.map_or(0, |value| value.len() as u64);
         }
@@ -291,7 +143,7 @@ impl<E: 'static> AppTask<E> {
                 return;
             }
         };
-        let Some((number, generator)) = &mut input.time else {
+        let Some((number, generator)) = input.generator() else {
             for job in &mut self.jobs {
                 job.reference(&event);
             }
@@ -299,7 +151,7 @@ impl<E: 'static> AppTask<E> {
         };
         // The record is judged by the watermark before it, and windows by the latest time including it.
         generator.record(at);
-        let (number, own) = (*number, generator.watermark());
+        let own = generator.watermark();
         let mut scope = Scope {
             now: self.now,
             watermark: self.multiplexer.watermark(),
@@ -312,6 +164,68 @@ impl<E: 'static> AppTask<E> {
         }
         if self.multiplexer.update(number, own) {
             self.combine(effects);
+        }
+    }
+
+    /// A record of a repartition topic.
+    fn repartitioned(&mut self, record: &Record<'_>, effects: &mut Effects) {
+        let (Some(this), Some(Time::Repartition(downstream))) = (
+            self.app.sources.get(record.source),
+            self.inputs.get_mut(record.source).map(|input| &mut input.time),
+        ) else {
+            return;
+        };
+        let Downstream { valve, max, job } = &mut **downstream;
+        let Some(job) = self.jobs.get_mut(*job) else {
+            return effects.dead("no job reads this repartition topic".to_owned());
+        };
+        let mut scope = Scope {
+            now: self.now,
+            watermark: valve.watermark(),
+            max_seen: *max,
+            origin: None,
+            effects: &mut *effects,
+        };
+        let message = record.value.ok_or_else(|| "it has no value".to_owned()).and_then(Message::read);
+        let read = match message {
+            Ok(Message::Record { at, origin, record: json }) => {
+                *max = (*max).max(Some(at.0));
+                scope.max_seen = *max;
+                let source = origin.and_then(|(topic, partition, offset)| {
+                    let source = self.app.sources.iter().find(|source| source.topic == topic)?;
+                    Some(Origin { topic: source.topic, partition, offset })
+                });
+                scope.origin = Some(source.unwrap_or(Origin {
+                    topic: this.topic,
+                    partition: self.partition,
+                    offset: record.offset,
+                }));
+                job.second_stage().map_or(Ok(()), |stage| stage.record(json, at, &mut scope))
+            }
+            Ok(Message::Progress { from, watermark, idle }) => {
+                let channel = usize::try_from(from).unwrap_or(usize::MAX);
+                let markers = if idle {
+                    [Marker::Watermark(watermark), Marker::Idle]
+                } else {
+                    [Marker::Active, Marker::Watermark(watermark)]
+                };
+                for marker in markers {
+                    if let Some(risen) = valve.marker(channel, marker).advanced
+                        && let Some(stage) = job.second_stage()
+                    {
+                        scope.watermark = risen;
+                        stage.watermark(&mut scope);
+                    }
+                }
+                Ok(())
+            }
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = read {
+            let mut stats = job.stats();
+            stats.violation(Violation::ForeignRecord);
+            job.restore_stats(stats);
+            effects.dead(reason);
         }
     }
 
@@ -344,19 +258,36 @@ impl<E: 'static> AppTask<E> {
                 job.processing_time(&mut scope);
             }
         }
-        if self.app.order.idle_timeout.is_none() {
+        if self.app.order.idle_timeout.is_some() {
+            for (number, generator) in self.inputs.iter_mut().filter_map(SourceState::generator) {
+                match generator.tick(now) {
+                    Progress::Idle => self.multiplexer.set_idle(number),
+                    Progress::At(watermark) => {
+                        self.multiplexer.update(number, watermark);
+                    }
+                    Progress::None => {}
+                }
+            }
+            self.combine(effects);
+        }
+        self.tell(effects);
+    }
+
+    /// Tells the second stages of all tasks how far this one is, if there is news.
+    fn tell(&mut self, effects: &mut Effects) {
+        let (watermark, idle) = (self.multiplexer.watermark(), self.multiplexer.is_idle());
+        let known = self.told.watermark.unwrap_or(Watermark::NONE);
+        let due = idle != self.told.idle || watermark > known && self.now >= self.told.at + MARKER_EVERY;
+        if !due {
             return;
         }
-        for (number, generator) in self.inputs.iter_mut().filter_map(|input| input.time.as_mut()) {
-            match generator.tick(now) {
-                Progress::Idle => self.multiplexer.set_idle(*number),
-                Progress::At(watermark) => {
-                    self.multiplexer.update(*number, watermark);
-                }
-                Progress::None => {}
-            }
+        // What is held was in time: it goes before the marker.
+        self.flush(effects);
+        let progress = repartition::progress(self.partition, watermark, idle);
+        for source in self.app.sources.iter().filter(|source| source.kind == SourceKind::Repartition) {
+            effects.marker(source.topic, self.app.partitions, &progress);
         }
-        self.combine(effects);
+        self.told = Told { watermark: Some(watermark), idle, at: self.now };
     }
 
     fn meta(&self) -> Meta {
@@ -369,7 +300,7 @@ impl<E: 'static> AppTask<E> {
                 .map(|(source, input)| SourceMeta {
                     topic: source.topic.to_owned(),
                     next_offset: input.next_offset,
-                    max: input.time.as_ref().and_then(|(_, generator)| generator.max()),
+                    max: input.max(),
                 })
                 .collect(),
             watermark: self.multiplexer.watermark().get(),
@@ -394,8 +325,10 @@ impl<E: 'static> AppTask<E> {
             let at = self.app.sources.iter().position(|source| source.topic == stored.topic);
             if let Some(input) = at.and_then(|at| self.inputs.get_mut(at)) {
                 input.next_offset = stored.next_offset;
-                if let Some((_, generator)) = &mut input.time {
-                    generator.restore(stored.max);
+                match &mut input.time {
+                    Time::Stream(_, generator) => generator.restore(stored.max),
+                    Time::Reference => {}
+                    Time::Repartition(downstream) => downstream.max = stored.max,
                 }
             }
         }
@@ -411,6 +344,40 @@ impl<E: 'static> AppTask<E> {
             }
         }
         Ok(())
+    }
+
+    fn valves(&self) -> Valves {
+        let sources = self.app.sources.iter().zip(&self.inputs);
+        sources
+            .filter_map(|(source, input)| match &input.time {
+                Time::Repartition(downstream) => Some((source.topic.to_owned(), downstream.valve.clone())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn load_valves(&mut self, valves: Valves) {
+        for (topic, stored) in valves {
+            let at = self.app.sources.iter().position(|source| source.topic == topic);
+            let input = at.and_then(|at| self.inputs.get_mut(at));
+            if let Some(Time::Repartition(downstream)) = input.map(|input| &mut input.time) {
+                downstream.valve = stored;
+            }
+        }
+    }
+
+    /// The task's own entries of state.
+    fn own(&self, entry: &mut Change<'_>) {
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        encode(&EntryKey { job: "", table: META, key: &[] }, &mut key);
+        encode(&self.meta(), &mut value);
+        entry(&key, Some(&value));
+        let valves = self.valves();
+        if !valves.is_empty() {
+            encode(&EntryKey { job: "", table: VALVES, key: &[] }, &mut key);
+            encode(&valves, &mut value);
+            entry(&key, Some(&value));
+        }
     }
 }
 
@@ -436,6 +403,14 @@ impl<E: 'static> Task for AppTask<E> {
         Ok(())
     }
 
+    fn flush(&mut self, effects: &mut Effects) {
+        let watermark = self.multiplexer.watermark();
+        let mut scope = Scope { now: self.now, watermark, max_seen: None, origin: None, effects };
+        for job in &mut self.jobs {
+            job.flush(&mut scope);
+        }
+    }
+
     fn changes(&mut self, change: &mut Change<'_>) {
         if !std::mem::take(&mut self.dirty) {
             return;
@@ -456,18 +431,13 @@ impl<E: 'static> Task for AppTask<E> {
                 number += 1;
             });
         }
-        let mut value = Vec::new();
-        encode(&self.meta(), &mut value);
-        encode(&EntryKey { job: "", table: 0, key: &[] }, &mut bytes);
-        change(&bytes, Some(&value));
+        self.own(change);
         self.scratch = bytes;
     }
 
     fn snapshot(&mut self, entry: &mut Change<'_>) {
-        let (mut bytes, mut value) = (Vec::new(), Vec::new());
-        encode(&self.meta(), &mut value);
-        encode(&EntryKey { job: "", table: 0, key: &[] }, &mut bytes);
-        entry(&bytes, Some(&value));
+        self.own(entry);
+        let mut bytes = Vec::new();
         for job in &mut self.jobs {
             let (name, mut number) = (job.descriptor().name, 0);
             job.tables(&mut |table| {
@@ -487,10 +457,17 @@ impl<E: 'static> Task for AppTask<E> {
         }
         let entry: EntryKey<'_> =
             postcard::from_bytes(rest).map_err(|e| StateError::Damaged(e.to_string()))?;
-        if entry.job.is_empty() {
-            let meta = value.map(decode::<Meta>).transpose()?;
-            self.load_meta(meta.unwrap_or_default())?;
-            return Ok(true);
+        match (entry.job, entry.table) {
+            ("", META) => {
+                let meta = value.map(decode::<Meta>).transpose()?;
+                self.load_meta(meta.unwrap_or_default())?;
+                return Ok(true);
+            }
+            ("", VALVES) => {
+                self.load_valves(value.map(decode::<Valves>).transpose()?.unwrap_or_default());
+                return Ok(true);
+            }
+            _ => {}
         }
         let Some(job) = self.jobs.iter_mut().find(|job| job.descriptor().name == entry.job) else {
             return Ok(false);
@@ -506,6 +483,13 @@ impl<E: 'static> Task for AppTask<E> {
     }
 
     fn start(&mut self) {
+        for input in &self.inputs {
+            if let Time::Repartition(downstream) = &input.time
+                && let Some(stage) = self.jobs.get_mut(downstream.job).and_then(|job| job.second_stage())
+            {
+                stage.restore(downstream.valve.watermark(), downstream.max);
+            }
+        }
         let mut effects = Effects::default();
         let mut scope = Scope {
             now: self.now,

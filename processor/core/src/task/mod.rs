@@ -1,0 +1,197 @@
+//! Apps and their tasks. A task is one partition of every topic of an app: a deterministic state machine.
+
+mod app;
+mod stored;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use self::app::AppTask;
+use crate::effect::Effects;
+use crate::invariant::Stats;
+use crate::job::{Descriptor, Job};
+use crate::state::{Change, StateError};
+use crate::time::{EventTime, Watermark};
+use crate::watermark::{BoundedOutOfOrderness, InvalidIdleTimeout};
+
+/// How a topic is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// Its records go through the jobs and move event time.
+    Stream,
+    /// Its records are the newest data of their keys; they are read up to the end before the streams start.
+    Reference,
+    /// Written by the app's own first stages for its second ones: see [`repartition`](crate::repartition).
+    Repartition,
+}
+
+/// A topic that an app reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// Its name.
+    pub topic: &'static str,
+    /// How it is read.
+    pub kind: SourceKind,
+}
+
+/// A source record, as it is in Kafka.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// Index in [`App::sources`].
+    pub source: usize,
+    /// Its offset.
+    pub offset: i64,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+/// A parsed record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed<E> {
+    /// What it is to the jobs.
+    pub event: E,
+    /// Event time; of no meaning for a reference record.
+    pub at: EventTime,
+}
+
+/// A named set of jobs that share one consumer group and one changelog.
+pub struct App<E: 'static> {
+    /// Its name.
+    pub name: &'static str,
+    /// What it reads.
+    pub sources: &'static [Source],
+    /// Partitions of each of these topics, and so the number of tasks.
+    pub partitions: i32,
+    /// Bytes to an event, once per app; the error says what is wrong with the record.
+    pub parse: fn(&Record<'_>) -> Result<Parsed<E>, String>,
+    /// How far out of order the streams may be.
+    pub order: BoundedOutOfOrderness,
+    /// Makes its jobs.
+    pub jobs: fn() -> Vec<Box<dyn Job<E>>>,
+}
+
+// By hand: a derive would ask the same of `E`.
+impl<E> Clone for App<E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E> Copy for App<E> {}
+
+/// What a task is given.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// A source record.
+    Record(Record<'a>),
+    /// The processing-time clock, epoch ms.
+    ProcessingTime(i64),
+    /// New parameters of a job, at a commit boundary. Ignored unless the version is newer than the one in force.
+    Parameters {
+        /// The job.
+        job: &'a str,
+        /// Larger is newer.
+        version: i64,
+        /// All of them; what is absent takes its default.
+        values: &'a Map<String, Value>,
+    },
+}
+
+/// A refusal of parameters, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
+/// Figures of a job in one task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// What became of its records, since the app's first start.
+    pub stats: Stats,
+    /// Records held in open windows.
+    pub pending: u64,
+    /// Parameters in force.
+    pub params: Map<String, Value>,
+    /// Their version; -1 for the defaults.
+    pub params_version: i64,
+}
+
+/// Figures of a task, since the app's first start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Totals {
+    /// Stream records.
+    pub records: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+    /// Malformed ones among them.
+    pub dead: u64,
+}
+
+/// A task, whatever its events are.
+pub trait Task {
+    /// Takes an input and appends what follows from it.
+    ///
+    /// # Errors
+    /// Parameters that are refused. Records never fail: a bad one is an effect.
+    fn step(&mut self, input: Input<'_>, effects: &mut Effects) -> Result<(), Refused>;
+    /// A commit follows: appends what was held for the time between two commits.
+    fn flush(&mut self, effects: &mut Effects);
+    /// Calls `change` for every entry of state that changed since the last call.
+    fn changes(&mut self, change: &mut Change<'_>);
+    /// Calls `entry` for every entry of state.
+    fn snapshot(&mut self, entry: &mut Change<'_>);
+    /// Puts back an entry that [`Task::changes`] or [`Task::snapshot`] told. Returns false if no job knows it any more.
+    ///
+    /// # Errors
+    /// The bytes can't be read.
+    fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<bool, StateError>;
+    /// The state is loaded; inputs follow.
+    fn start(&mut self);
+    /// The next offset of each source that has had a record.
+    fn offsets(&self) -> Vec<(&'static str, i64)>;
+    /// The combined watermark.
+    fn watermark(&self) -> Watermark;
+    /// Whether all streams are idle.
+    fn is_idle(&self) -> bool;
+    /// Figures.
+    fn totals(&self) -> Totals;
+    /// Figures per job, in the app's order.
+    fn jobs(&self) -> Vec<JobStatus>;
+    /// Number of entries of keyed state.
+    fn entries(&mut self) -> usize;
+}
+
+/// An app, whatever its events are.
+pub trait Application: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// What it reads.
+    fn sources(&self) -> &'static [Source];
+    /// A task with empty state. Load what there is, then [`Task::start`] it.
+    ///
+    /// # Errors
+    /// The idle timeout is not greater than zero.
+    fn task(&self, partition: i32) -> Result<Box<dyn Task>, InvalidIdleTimeout>;
+    /// What its jobs are.
+    fn descriptors(&self) -> Vec<Descriptor>;
+}
+
+impl<E: 'static> Application for App<E> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn sources(&self) -> &'static [Source] {
+        self.sources
+    }
+
+    fn task(&self, partition: i32) -> Result<Box<dyn Task>, InvalidIdleTimeout> {
+        Ok(Box::new(AppTask::new(*self, partition)?))
+    }
+
+    fn descriptors(&self) -> Vec<Descriptor> {
+        (self.jobs)().iter().map(|job| job.descriptor().clone()).collect()
+    }
+}

@@ -1,0 +1,130 @@
+//! `hourly-sales`: what all customers together have ordered, per tumbling window. Orders are keyed by customer, so each task
+//! adds up its own for a second of event time, and one task adds up these sums.
+
+use garde::Validate;
+use millrace_core::Job;
+use millrace_core::aggregate::{Count, Sum};
+use millrace_core::repartition::Merge;
+use millrace_core::stream::job as new_job;
+use millrace_core::window::WindowSpec;
+use millrace_wire::Timestamp;
+use millrace_wire::event::Order;
+use millrace_wire::result::HourlySales;
+use millrace_wire::topic;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Categories, Event};
+
+/// The key of all orders.
+const ALL: &str = "all";
+/// Windows begin and end with a second.
+const SLICE_MS: i64 = 1_000;
+
+/// Live parameters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(default, deny_unknown_fields)]
+struct Params {
+    /// Length of a window. A change applies to new windows; open ones finish under their own length.
+    #[garde(range(min = 1, max = 86_400))]
+    #[schemars(title = "Window size", extend("x-unit" = "s"))]
+    window_size_s: i64,
+    /// How long after its end a window still takes late orders; each gives a corrected result.
+    #[garde(range(min = 0, max = 3_600))]
+    #[schemars(title = "Allowed lateness", extend("x-unit" = "s"))]
+    allowed_lateness_s: i64,
+    /// Only orders of these categories count; none means all.
+    #[garde(dive)]
+    #[schemars(title = "Categories")]
+    categories: Categories,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { window_size_s: 3_600, allowed_lateness_s: 0, categories: Categories::default() }
+    }
+}
+
+fn amount(order: &Order) -> f64 {
+    order.amount
+}
+
+#[allow(clippy::cast_precision_loss)]
+pub(super) fn job() -> Box<dyn Job<Event>> {
+    new_job::<Event, Params>("hourly-sales", "Sales of all customers together, per window.")
+        .topics(&[topic::ORDERS], &[topic::ANALYTICS])
+        .source(|order: &Order| Some(order))
+        .filter(|order, params| params.categories.admit(order))
+        .combine(SLICE_MS, |_| ALL, (Count, Sum(amount)))
+        .repartition(
+            topic::HOURLY_SALES_REPARTITION,
+            |partial| &partial.key,
+            |partials| {
+                partials
+                    .key_by(|partial| &partial.key)
+                    .window(|params: &Params| WindowSpec::tumbling(params.window_size_s * 1_000))
+                    .allowed_lateness(|params| params.allowed_lateness_s * 1_000)
+                    .aggregate(Merge::<_, Order>::new((Count, Sum(amount))))
+                    .map(|result, _, _| {
+                        let (orders, total_sales) = result.value;
+                        HourlySales {
+                            r#type: "hourly_sales".into(),
+                            window_start: Timestamp(result.window.start).to_iso_seconds(),
+                            total_sales,
+                            average_order_value: total_sales / orders as f64,
+                            orders,
+                        }
+                    })
+                    .to(|_| (topic::ANALYTICS, ALL))
+            },
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_core::testing::Harness;
+    use serde_json::json;
+
+    use super::super::tests::order;
+    use super::*;
+
+    const START: i64 = 1_717_200_000_000;
+    const HOUR: i64 = 3_600_000;
+
+    #[test]
+    fn an_hour_of_all_customers_is_one_result() {
+        let mut test = Harness::new(job);
+        for (customer, at, amount) in
+            [("a", 0, 10.0), ("b", 1, 30.5), ("a", HOUR, 99.0), ("c", HOUR - 1, 1.5)]
+        {
+            order(&mut test, customer, START + at, amount);
+        }
+        test.watermark(START + HOUR - 2);
+        assert!(test.emitted("analytics").is_empty());
+        test.restore();
+        test.watermark(START + HOUR - 1);
+        let sales = json!({"type": "hourly_sales", "window_start": "2024-06-01T00:00:00", "total_sales": 42.0,
+                           "average_order_value": 14.0, "orders": 3});
+        assert_eq!(test.keyed("analytics"), [("all".to_owned(), sales)]);
+        // Too late, alone: the one that is in time at the same moment is counted.
+        order(&mut test, "a", START, 1.0);
+        order(&mut test, "a", START + HOUR + 1, 1.0);
+        test.commit();
+        assert_eq!(test.rest().len(), 1);
+        test.watermark(START + 2 * HOUR);
+        assert_eq!(test.emitted("analytics")[0]["total_sales"], 100.0);
+    }
+
+    #[test]
+    fn size_and_lateness_are_live() {
+        let mut test = Harness::new(job);
+        test.params(1, &json!({"window_size_s": 10, "allowed_lateness_s": 5})).unwrap();
+        order(&mut test, "a", START, 1.0);
+        test.watermark(START + 9_999);
+        order(&mut test, "b", START + 1, 2.0);
+        test.commit();
+        let totals: Vec<_> = test.emitted("analytics").iter().map(|s| s["total_sales"].clone()).collect();
+        assert_eq!(totals, [1.0, 3.0]);
+        assert!(test.params(2, &json!({"window_size_s": 0})).unwrap_err().contains("window_size_s"));
+    }
+}
