@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::control::Action;
 use crate::layout::Layout;
-use crate::{commands, health, logs, reset, up};
+use crate::{chaos, commands, health, logs, reset, up};
 
 /// Starts, watches, breaks and stops a Millrace cluster on this machine.
 #[derive(Debug, Parser)]
@@ -104,6 +104,8 @@ enum Command {
         /// As `millrace status` shows it
         name: String,
     },
+    /// Break the running cluster at random while a known input flows, and compare what comes out
+    Chaos(chaos::Options),
     /// The page's users: everything after `user` goes to `millrace-gateway user`
     #[command(disable_help_flag = true)]
     User {
@@ -141,6 +143,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Broker { action, n } => commands::component(&layout, &format!("kafka-{n}"), action).await,
         Command::Elasticsearch { action } => commands::component(&layout, "elasticsearch", action).await,
         Command::Component { action, name } => commands::component(&layout, &name, action).await,
+        Command::Chaos(options) => chaos::run(&layout, &options).await,
         Command::User { args } => commands::user(&layout, &args),
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! | concern | module |
 //! |---|---|
-//! | commands | [`cli`], [`up`], [`commands`], [`health`], [`logs`] |
+//! | commands | [`cli`], [`up`], [`commands`], [`health`], [`logs`], [`chaos`] |
 //! | one start, from checks to a clean stop | [`supervisor`], [`component`], [`board`] |
 //! | what runs | [`specs`], [`kafka`], [`elasticsearch`], [`fetch`], [`process`] |
 //! | the data folder | [`layout`], [`state`], [`credentials`], [`connection`] |
@@ -18,6 +18,7 @@ pub mod account;
 pub mod backoff;
 pub mod base64;
 pub mod board;
+pub mod chaos;
 pub mod cli;
 pub mod cluster;
 pub mod commands;

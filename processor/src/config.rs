@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use millrace_service::{ElasticsearchArgs, KafkaArgs, ServiceArgs};
 
+use crate::runtime::Strategy;
+
 /// `millrace-processor run`.
 #[derive(Args, Clone)]
 pub struct RunArgs {
@@ -24,6 +26,10 @@ pub struct RunArgs {
     /// more work for the brokers: about 1 % of a core for each transaction per second.
     #[arg(long, env = "MILLRACE_COMMIT_INTERVAL_MS", default_value_t = 100)]
     pub commit_interval_ms: u64,
+    /// When an app that failed is started again: fixed-delay:ATTEMPTS:DELAY_S, exponential-delay:FIRST_S:LARGEST_S or
+    /// failure-rate:FAILURES:IN_S:DELAY_S.
+    #[arg(long, env = "MILLRACE_RESTART_STRATEGY", default_value = "fixed-delay:3:10")]
+    pub restart_strategy: Strategy,
 }
 
 impl RunArgs {

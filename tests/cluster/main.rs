@@ -11,6 +11,7 @@
 
 mod api;
 mod brokers;
+mod chaos;
 mod dead_letters;
 mod exactly_once;
 mod foreign_client;

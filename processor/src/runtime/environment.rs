@@ -10,7 +10,7 @@ use millrace_service::control::Versioned;
 use millrace_wire::control::Command;
 use millrace_wire::telemetry::{self, WorkerState};
 
-use super::restart::FixedDelay;
+use super::restart::{Failures, Strategy};
 use super::status::Status;
 use crate::checkpoint::Store;
 use crate::config::RunArgs;
@@ -43,7 +43,7 @@ pub struct AppMemory {
     pub tasks: BTreeMap<i32, telemetry::Task>,
     /// The same by job.
     pub jobs: Vec<telemetry::Job>,
-    strategy: FixedDelay,
+    failures: Failures,
     started: Instant,
     /// When it may be started again; `None`: it has FAILED.
     due: Option<Instant>,
@@ -51,13 +51,13 @@ pub struct AppMemory {
 
 impl AppMemory {
     /// Of an app that has not run yet.
-    pub fn new(app: &'static dyn Application) -> Self {
+    pub fn new(app: &'static dyn Application, strategy: Strategy) -> Self {
         let jobs = app.descriptors();
         let jobs =
             jobs.iter().map(|d| telemetry::Job { name: d.name.to_owned(), ..Default::default() }).collect();
         let now = Instant::now();
-        let (params, tasks, strategy) = (BTreeMap::new(), BTreeMap::new(), FixedDelay::default());
-        Self { app, params, tasks, jobs, strategy, started: now, due: Some(now) }
+        let (params, tasks, failures) = (BTreeMap::new(), BTreeMap::new(), Failures::new(strategy));
+        Self { app, params, tasks, jobs, failures, started: now, due: Some(now) }
     }
 
     /// Whether it may be started now.
@@ -73,7 +73,7 @@ impl AppMemory {
     /// It has failed. Returns what it does next.
     pub fn failed(&mut self, error: &anyhow::Error) -> WorkerState {
         let (app, error) = (self.app.name(), format!("{error:#}"));
-        let delay = self.strategy.after(self.started);
+        let delay = self.failures.after(self.started);
         self.due = delay.map(|delay| Instant::now() + delay);
         match delay {
             Some(delay) => {

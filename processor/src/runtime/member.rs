@@ -52,7 +52,7 @@ impl Member {
             .consumer(&format!("{component}-{name}"), &topic::group(name), "read_committed")
             .set("group.instance.id", format!("{component}-{name}"))
             .set("partition.assignment.strategy", "range")
-            .set("session.timeout.ms", "10000")
+            .set("session.timeout.ms", "6000")
             .set("heartbeat.interval.ms", "1000")
             .set("auto.offset.reset", "earliest")
             .set("queued.max.messages.kbytes", "32768")

@@ -22,5 +22,6 @@ mod transaction;
 mod worker;
 
 pub use assignment::{Assignment, Change};
+pub use restart::Strategy;
 pub use status::Status;
 pub use worker::run;

@@ -1,5 +1,6 @@
 //! What happens after a session or an app has failed.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Why a session ended.
@@ -33,8 +34,6 @@ impl From<rdkafka::error::KafkaError> for SessionError {
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LARGEST_DELAY: Duration = Duration::from_secs(5);
-const APP_ATTEMPTS: u32 = 3;
-const APP_DELAY: Duration = Duration::from_secs(10);
 /// What lived so long was healthy: counting starts again.
 const HEALTHY: Duration = Duration::from_secs(60);
 
@@ -51,24 +50,108 @@ impl Backoff {
             self.failures = 0;
         }
         self.failures += 1;
-        LARGEST_DELAY.min(FIRST_DELAY * 2_u32.pow(self.failures.min(10) - 1))
+        doubled(FIRST_DELAY, self.failures - 1, LARGEST_DELAY)
     }
 }
 
-/// When to start an app again that failed: 3 attempts, 10 s apart (Flink's fixed-delay strategy), then FAILED.
-#[derive(Debug, Default)]
-pub struct FixedDelay {
-    failures: u32,
+fn doubled(first: Duration, times: u32, largest: Duration) -> Duration {
+    largest.min(first.saturating_mul(2_u32.saturating_pow(times)))
 }
 
-impl FixedDelay {
-    /// How long to wait after an app that was started at `started`; `None`: give up.
-    pub fn after(&mut self, started: Instant) -> Option<Duration> {
-        if started.elapsed() > HEALTHY {
-            self.failures = 0;
+/// When to start an app again that failed. Flink's strategies, with its names: as text, `fixed-delay:ATTEMPTS:DELAY_S`,
+/// `exponential-delay:FIRST_S:LARGEST_S` or `failure-rate:FAILURES:IN_S:DELAY_S`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// So many attempts, so far apart, then FAILED. An app that ran for a minute begins anew.
+    FixedDelay {
+        /// How many.
+        attempts: u32,
+        /// How far apart.
+        delay: Duration,
+    },
+    /// For ever, each time after twice the wait. An app that ran for a minute begins anew.
+    ExponentialDelay {
+        /// The first wait.
+        first: Duration,
+        /// The longest.
+        largest: Duration,
+    },
+    /// FAILED with more than so many failures within a time.
+    FailureRate {
+        /// How many.
+        failures: u32,
+        /// Within which time.
+        within: Duration,
+        /// Before each attempt.
+        delay: Duration,
+    },
+}
+
+impl Default for Strategy {
+    fn default() -> Self {
+        Self::FixedDelay { attempts: 3, delay: Duration::from_secs(10) }
+    }
+}
+
+impl std::str::FromStr for Strategy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || {
+            format!(
+                "{text:?} is no restart strategy: give fixed-delay:ATTEMPTS:DELAY_S, exponential-delay:FIRST_S:LARGEST_S or \
+                 failure-rate:FAILURES:IN_S:DELAY_S, in whole numbers"
+            )
+        };
+        let (name, numbers) = text.split_once(':').ok_or_else(refused)?;
+        let numbers: Vec<u32> =
+            numbers.split(':').map(|n| n.parse().map_err(|_| refused())).collect::<Result<_, _>>()?;
+        let s = |n: u32| Duration::from_secs(n.into());
+        match (name, numbers.as_slice()) {
+            ("fixed-delay", &[attempts, delay]) => Ok(Self::FixedDelay { attempts, delay: s(delay) }),
+            ("exponential-delay", &[first, largest]) if first > 0 => {
+                Ok(Self::ExponentialDelay { first: s(first), largest: s(largest) })
+            }
+            ("failure-rate", &[failures, within, delay]) => {
+                Ok(Self::FailureRate { failures, within: s(within), delay: s(delay) })
+            }
+            _ => Err(refused()),
         }
-        self.failures += 1;
-        (self.failures <= APP_ATTEMPTS).then_some(APP_DELAY)
+    }
+}
+
+/// The failures of an app, judged by a strategy.
+#[derive(Debug, Default)]
+pub struct Failures {
+    strategy: Strategy,
+    count: u32,
+    at: VecDeque<Instant>,
+}
+
+impl Failures {
+    /// None so far.
+    pub fn new(strategy: Strategy) -> Self {
+        Self { strategy, ..Self::default() }
+    }
+
+    /// How long to wait after a failure now of an app that was started at `started`; `None`: give up.
+    pub fn after(&mut self, started: Instant) -> Option<Duration> {
+        let now = Instant::now();
+        if now.duration_since(started) > HEALTHY {
+            self.count = 0;
+        }
+        self.count = self.count.saturating_add(1);
+        match self.strategy {
+            Strategy::FixedDelay { attempts, delay } => (self.count <= attempts).then_some(delay),
+            Strategy::ExponentialDelay { first, largest } => Some(doubled(first, self.count - 1, largest)),
+            Strategy::FailureRate { failures, within, delay } => {
+                self.at.push_back(now);
+                while self.at.front().is_some_and(|at| now.duration_since(*at) > within) {
+                    self.at.pop_front();
+                }
+                (self.at.len() <= failures as usize).then_some(delay)
+            }
+        }
     }
 }
 
@@ -77,12 +160,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kafka_is_tried_for_ever_and_an_app_three_times() {
-        let (mut backoff, mut fixed, now) = (Backoff::default(), FixedDelay::default(), Instant::now());
-        let delays: Vec<_> = (0..20).map(|_| backoff.after(now)).collect();
+    fn kafka_is_tried_for_ever() {
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
+        let delays: Vec<_> = (0..200).map(|_| backoff.after(now)).collect();
         assert_eq!(delays[..2], [FIRST_DELAY, FIRST_DELAY * 2]);
-        assert_eq!(delays[19], LARGEST_DELAY);
-        let app: Vec<_> = (0..4).map(|_| fixed.after(now)).collect();
-        assert_eq!(app, [Some(APP_DELAY), Some(APP_DELAY), Some(APP_DELAY), None]);
+        assert_eq!(delays[199], LARGEST_DELAY);
+    }
+
+    #[test]
+    fn an_app_is_tried_as_its_strategy_says() {
+        let delays = |text: &str| -> Vec<_> {
+            let mut failures = Failures::new(text.parse().unwrap());
+            (0..5).map(|_| failures.after(Instant::now()).map(|delay| delay.as_secs())).collect()
+        };
+        assert_eq!(delays("fixed-delay:3:10"), [Some(10), Some(10), Some(10), None, None]);
+        assert_eq!(delays("exponential-delay:1:5"), [Some(1), Some(2), Some(4), Some(5), Some(5)]);
+        assert_eq!(delays("failure-rate:2:300:1"), [Some(1), Some(1), None, None, None]);
+        assert_eq!(delays("failure-rate:2:0:1"), [Some(1); 5], "each failure is out of the time again");
+        assert_eq!("fixed-delay:3:10".parse(), Ok(Strategy::default()));
+        for wrong in
+            ["", "fixed-delay", "fixed-delay:3", "fixed-delay:3:10:1", "never:1:1", "exponential-delay:0:1"]
+        {
+            assert!(wrong.parse::<Strategy>().unwrap_err().contains("failure-rate"), "{wrong}");
+        }
     }
 }

@@ -92,7 +92,7 @@ fn work(
             return Ok(());
         }
     };
-    let apps = apps.iter().map(|&app| AppMemory::new(app)).collect();
+    let apps = apps.iter().map(|&app| AppMemory::new(app, args.restart_strategy)).collect();
     let mut env = Environment { args, store, runtime, status, shutdown, commands, apps };
     for command in initial {
         env.remember(command);

@@ -18,6 +18,8 @@ const SIZE: i64 = 10;
 
 /// (time, colour, value)
 type Event = (i64, u8, u32);
+/// Key and value of a record.
+type Entry = (Option<Vec<u8>>, Vec<u8>);
 type Sums = BTreeMap<(i64, String), (u64, f64)>;
 
 fn value(event: &Event) -> f64 {
@@ -84,7 +86,7 @@ const APP: App<Event> = App {
 /// Topics with their partitions, offsets committed and state: what Kafka holds.
 #[derive(Default)]
 struct Cluster {
-    logs: BTreeMap<(&'static str, i32), Vec<(Option<Vec<u8>>, Vec<u8>)>>,
+    logs: BTreeMap<(&'static str, i32), Vec<Entry>>,
     changelogs: BTreeMap<i32, BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
     tasks: BTreeMap<i32, Box<dyn Task>>,
     open: BTreeMap<i32, Effects>,

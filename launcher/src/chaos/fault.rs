@@ -1,0 +1,188 @@
+//! What can be broken, and how long it takes until the stream has caught up.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use millrace_wire::telemetry::ComponentState;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::PATIENCE;
+use super::kafka::Kafka;
+use crate::board::Snapshot;
+use crate::control::{self, Action, Connection, Reply, Request};
+use crate::layout::Layout;
+
+/// Longer than the workers' session timeout: their partitions go to others, and a zombie returns.
+const PAUSED: Duration = Duration::from_secs(10);
+/// A broker stays away so long.
+const AWAY: Duration = Duration::from_secs(6);
+/// Records that count for a recovery were written until so long after the fault.
+const AFTER: Duration = Duration::from_millis(200);
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Fault {
+    /// kill -9 of a worker; the supervisor starts it again.
+    Worker,
+    /// kill -9 of all workers at once.
+    Workers,
+    /// SIGSTOP of a worker until its partitions have gone to others, then SIGCONT.
+    Pause,
+    /// kill -9 of the indexer.
+    Indexer,
+    /// kill -9 of a broker, which comes back some seconds later.
+    Broker,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Worker => "kill worker",
+            Self::Workers => "kill all workers",
+            Self::Pause => "pause worker",
+            Self::Indexer => "kill indexer",
+            Self::Broker => "kill broker",
+        })
+    }
+}
+
+impl Fault {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Worker, Self::Workers, Self::Pause, Self::Indexer, Self::Broker];
+
+    /// How long it is held on purpose.
+    pub fn held(self) -> Duration {
+        match self {
+            Self::Worker | Self::Workers | Self::Indexer => Duration::ZERO,
+            Self::Pause => PAUSED,
+            Self::Broker => AWAY,
+        }
+    }
+}
+
+/// The cluster, through its supervisor.
+pub struct Machine<'a> {
+    layout: &'a Layout,
+}
+
+impl<'a> Machine<'a> {
+    /// Of a data folder.
+    pub fn new(layout: &'a Layout) -> Self {
+        Self { layout }
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot> {
+        control::status(self.layout).await?.with_context(|| crate::commands::not_running(self.layout))
+    }
+
+    /// Waits until every component runs.
+    pub async fn well(&self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let components = self.snapshot().await?.components;
+            let away: Vec<_> = components
+                .iter()
+                .filter(|component| component.state != ComponentState::Running)
+                .map(|component| component.name.clone())
+                .collect();
+            if away.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("not running after {} s: {}", patience.as_secs(), away.join(", "));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Whom a fault is to hit.
+    pub async fn victims(&self, fault: Fault, random: &mut StdRng) -> Result<Vec<String>> {
+        let kind = match fault {
+            Fault::Worker | Fault::Workers | Fault::Pause => "processor-",
+            Fault::Indexer => "indexer",
+            Fault::Broker => "kafka-",
+        };
+        let components = self.snapshot().await?.components;
+        let mut names: Vec<_> = components
+            .into_iter()
+            .map(|component| component.name)
+            .filter(|name| name.starts_with(kind))
+            .collect();
+        if names.is_empty() {
+            bail!("there is no {kind} to break");
+        }
+        if fault != Fault::Workers {
+            let chosen = random.random_range(0..names.len());
+            names.swap(0, chosen);
+            names.truncate(1);
+        }
+        Ok(names)
+    }
+
+    async fn pid(&self, name: &str) -> Result<Pid> {
+        let components = self.snapshot().await?.components;
+        let component = components.into_iter().find(|component| component.name == name);
+        let pid = component.map(|component| component.process.pid).filter(|pid| *pid > 0);
+        Ok(Pid::from_raw(i32::try_from(pid.with_context(|| format!("{name} has no process"))?)?))
+    }
+
+    async fn order(&self, name: &str, action: Action) -> Result<()> {
+        let mut connection =
+            Connection::open(self.layout)?.with_context(|| crate::commands::not_running(self.layout))?;
+        connection.send(&Request::Component { name: name.to_owned(), action }).await?;
+        match connection.receive().await? {
+            Some(Reply::Done(_)) => Ok(()),
+            Some(Reply::Error(error)) => bail!(error),
+            _ => bail!("the supervisor ended"),
+        }
+    }
+
+    /// Makes a fault, mends what does not mend itself, and waits until the stream has caught up. Returns how long that took.
+    pub async fn make(&self, fault: Fault, victims: &[String], kafka: &Kafka) -> Result<Duration> {
+        let began = Instant::now();
+        let mut pids = Vec::new();
+        for victim in victims {
+            pids.push(self.pid(victim).await?);
+        }
+        match fault {
+            // The process, not the component: its supervisor must notice.
+            Fault::Worker | Fault::Workers | Fault::Indexer => {
+                for pid in pids {
+                    kill(pid, Signal::SIGKILL)?;
+                }
+            }
+            Fault::Pause => {
+                for &pid in &pids {
+                    kill(pid, Signal::SIGSTOP)?;
+                }
+                tokio::time::sleep(PAUSED).await;
+                for pid in pids {
+                    kill(pid, Signal::SIGCONT)?;
+                }
+            }
+            Fault::Broker => {
+                for victim in victims {
+                    self.order(victim, Action::Kill).await?;
+                }
+                tokio::time::sleep(AWAY).await;
+                for victim in victims {
+                    self.order(victim, Action::Start).await?;
+                }
+            }
+        }
+        tokio::time::sleep(AFTER).await;
+        if fault != Fault::Indexer {
+            kafka.processed(PATIENCE).await?;
+        }
+        if matches!(fault, Fault::Indexer | Fault::Broker) {
+            kafka.indexed(PATIENCE).await?;
+        }
+        let recovered = began.elapsed();
+        // The next fault finds a whole cluster.
+        self.well(PATIENCE).await?;
+        Ok(recovered)
+    }
+}

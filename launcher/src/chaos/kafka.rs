@@ -1,0 +1,199 @@
+//! What chaos asks of Kafka: how far everyone is, and what is in a topic.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use millrace_wire::topic;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers, Message};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::cluster::client_config;
+use crate::commands::not_running;
+use crate::credentials::Credentials;
+use crate::layout::Layout;
+use crate::state::State;
+
+/// One question to a broker.
+const CALL: Duration = Duration::from_secs(5);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+/// The group that reads orders.
+const COMMERCE: &str = "millrace.commerce";
+/// Groups that process the known input, with what they read.
+const PROCESSING: [(&str, &str); 2] = [(COMMERCE, topic::ORDERS), ("millrace.bank", topic::TRANSACTIONS)];
+/// Results that are compared.
+const RESULTS: [&str; 3] = [topic::CUSTOMER_TOTALS, topic::CATEGORY_STATS, topic::ACCOUNT_BALANCES];
+/// Offsets before the end of a topic among which there is a record that readers see.
+const TAIL: i64 = 2_000;
+
+/// Group, topic, and offsets to come to.
+type Target = (&'static str, &'static str, Vec<i64>);
+
+/// A record.
+#[derive(Debug)]
+pub struct Found {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Value.
+    pub value: Vec<u8>,
+    /// The header `job`, of side outputs.
+    pub job: String,
+}
+
+/// A client of the cluster.
+#[derive(Clone)]
+pub struct Kafka {
+    config: ClientConfig,
+}
+
+impl Kafka {
+    /// Of a data folder.
+    pub fn new(layout: &Layout) -> Result<Self> {
+        let state = State::load(layout)?.with_context(|| not_running(layout))?;
+        let mut config = client_config(state.ports(), &Credentials::load(layout)?);
+        config.set("client.id", "millrace-chaos");
+        Ok(Self { config })
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    fn consumer(&self, group: &str) -> Result<BaseConsumer> {
+        let mut config = self.config.clone();
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed");
+        Ok(config.create()?)
+    }
+
+    /// Where a topic ends for a reader of committed records. Asks again while a leader is away.
+    pub fn ends(&self, topic: &str) -> Result<Vec<i64>> {
+        let consumer = self.consumer("millrace-chaos")?;
+        let deadline = Instant::now() + super::PATIENCE;
+        let end = |partition| loop {
+            match consumer.fetch_watermarks(topic, partition, CALL) {
+                Ok((_, end)) => return Ok(end),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => drop(consumer.poll(LOOK)),
+            }
+        };
+        (0..topic::PARTITIONS).map(|partition| end(partition).context("a topic has no end")).collect()
+    }
+
+    /// Where the records of a topic end that a reader sees: behind them may be markers and what was aborted.
+    fn visible_ends(&self, topic: &'static str) -> Result<Vec<i64>> {
+        let from: Vec<i64> = self.ends(topic)?.iter().map(|end| (end - TAIL).max(0)).collect();
+        let mut ends = vec![0; from.len()];
+        for found in self.read(topic, &from)? {
+            if let Some(end) = usize::try_from(found.partition).ok().and_then(|p| ends.get_mut(p)) {
+                *end = found.offset + 1;
+            }
+        }
+        Ok(ends)
+    }
+
+    /// Whether a group has committed up to these offsets. `false` too while nobody can say.
+    fn reached(consumer: &BaseConsumer, topic: &str, ends: &[i64]) -> bool {
+        let mut wanted = TopicPartitionList::new();
+        for partition in 0..topic::PARTITIONS {
+            wanted.add_partition(topic, partition);
+        }
+        let Ok(committed) = consumer.committed_offsets(wanted, CALL) else { return false };
+        (0..).zip(ends).all(|(partition, end)| {
+            let at = committed.find_partition(topic, partition).map(|element| element.offset());
+            *end == 0 || matches!(at, Some(Offset::Offset(offset)) if offset >= *end)
+        })
+    }
+
+    fn until_reached(&self, (group, topic, ends): &Target, patience: Duration) -> Result<()> {
+        let (consumer, deadline) = (self.consumer(group)?, Instant::now() + patience);
+        while !Self::reached(&consumer, topic, ends) {
+            if Instant::now() > deadline {
+                bail!("{group} has not come to {ends:?} of {topic} after {} s", patience.as_secs());
+            }
+            let _ = consumer.poll(LOOK);
+        }
+        Ok(())
+    }
+
+    async fn blocking(&self, work: impl FnOnce(&Self) -> Result<()> + Send + 'static) -> Result<()> {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || work(&this)).await?
+    }
+
+    /// Waits until the input that is in the log now has been processed.
+    pub async fn processed(&self, patience: Duration) -> Result<()> {
+        self.blocking(move |kafka| {
+            for (group, topic) in PROCESSING {
+                kafka.until_reached(&(group, topic, kafka.ends(topic)?), patience)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until the results that are in the log now are indexed.
+    pub async fn indexed(&self, patience: Duration) -> Result<()> {
+        self.blocking(move |kafka| {
+            for topic in RESULTS {
+                kafka.until_reached(&(topic::INDEXER_GROUP, topic, kafka.visible_ends(topic)?), patience)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until nothing of the known input is under way: processed, read again by other keys, indexed.
+    pub async fn settled(&self, patience: Duration) -> Result<()> {
+        self.processed(patience).await?;
+        self.blocking(move |kafka| {
+            let between = topic::CATEGORY_STATS_REPARTITION;
+            kafka.until_reached(&(COMMERCE, between, kafka.visible_ends(between)?), patience)
+        })
+        .await?;
+        self.indexed(patience).await
+    }
+
+    /// The committed records of a topic from these offsets to its end, in order of each partition.
+    pub fn read(&self, topic: &str, from: &[i64]) -> Result<Vec<Found>> {
+        let ends = self.ends(topic)?;
+        let consumer = self.consumer("millrace-chaos")?;
+        let mut assignment = TopicPartitionList::new();
+        let mut open = Vec::new();
+        for ((partition, from), end) in (0..).zip(from).zip(&ends) {
+            if end > from {
+                assignment.add_partition_offset(topic, partition, Offset::Offset(*from))?;
+                open.push(partition);
+            }
+        }
+        consumer.assign(&assignment)?;
+        let (mut found, deadline) = (Vec::new(), Instant::now() + super::PATIENCE);
+        while !open.is_empty() {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    let job = message.headers().and_then(|headers| {
+                        let header = headers.iter().find(|h| h.key == millrace_wire::result::header::JOB)?;
+                        Some(String::from_utf8_lossy(header.value?).into_owned())
+                    });
+                    let value = message.payload().unwrap_or_default().to_vec();
+                    let (partition, offset) = (message.partition(), message.offset());
+                    found.push(Found { partition, offset, value, job: job.unwrap_or_default() });
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|p| *p != partition),
+                // A leader that is being replaced; the deadline decides.
+                Some(Err(_)) | None if Instant::now() < deadline => {}
+                Some(Err(error)) => return Err(error).with_context(|| format!("{topic} can't be read")),
+                None => bail!("{topic} can't be read to its end"),
+            }
+        }
+        Ok(found)
+    }
+}

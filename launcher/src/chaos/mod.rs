@@ -1,0 +1,185 @@
+//! `millrace chaos`: breaks a running cluster at random while a known input flows through it, and compares what comes out,
+//! key by key, with what one uninterrupted run would have given.
+//!
+//! The input is of its own customers, categories and accounts, beside whatever the generators write. The comparison is
+//! plain arithmetic over what was written ([`input`]), not the engine. What is not tried: a network that delays or cuts
+//! what goes through it.
+
+mod check;
+mod fault;
+mod input;
+mod kafka;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+
+use self::check::{Check, DOCUMENTS};
+use self::fault::{Fault, Machine};
+use self::input::{CATEGORIES, Writer};
+use self::kafka::Kafka;
+use crate::layout::Layout;
+use crate::out;
+
+/// A killed worker shall be back so soon.
+const AIM_WORKER: Duration = Duration::from_secs(2);
+/// Every other fault shall be over so soon, from its beginning or, for what is put back on purpose, its end.
+const AIM: Duration = Duration::from_secs(10);
+/// Nothing may take longer.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two faults, s.
+const PAUSE_S: std::ops::Range<f64> = 2.0..8.0;
+
+/// `millrace chaos`.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// How long faults are made, minutes
+    #[arg(long, default_value_t = 2.0, value_name = "N")]
+    minutes: f64,
+    /// Faults, their victims and the input follow from it
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    seed: u64,
+    /// Known records written per second: half orders, half transactions
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=5_000))]
+    rate: u32,
+    /// Only these kinds of fault
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    only: Vec<Fault>,
+    /// One JSON line per fault, and one for the verdict
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a fault did.
+struct Made {
+    at: Duration,
+    fault: Fault,
+    victims: Vec<String>,
+    /// From the fault to the first moment at which what was written until just after it was processed (and indexed, if the
+    /// fault concerns that).
+    recovered: Duration,
+}
+
+impl Made {
+    /// How long it may take: what is held back on purpose is not counted.
+    fn aim(&self) -> Duration {
+        match self.fault {
+            Fault::Worker => AIM_WORKER,
+            other => AIM + other.held(),
+        }
+    }
+}
+
+/// Runs `millrace chaos`. Fails if anything was lost, doubled or wrong.
+pub async fn run(layout: &Layout, options: &Options) -> Result<ExitCode> {
+    let each = f64::from(options.rate) / 2.0 * 60.0 * options.minutes / f64::from(CATEGORIES);
+    if each > 0.8 * f64::from(DOCUMENTS) {
+        bail!(
+            "more orders of one category than Elasticsearch gives in one answer: lower --rate or --minutes"
+        );
+    }
+    let mut random = StdRng::seed_from_u64(options.seed);
+    let machine = Machine::new(layout);
+    machine.well(PATIENCE).await.context("chaos begins with a cluster that is well")?;
+    let kafka = Kafka::new(layout)?;
+    let check = Check::new(&kafka, options.seed)?;
+    let writer = Writer::start(&kafka, &check.prefix, options.seed, options.rate)?;
+    let said = |text: String| {
+        if !options.json {
+            out::line(text);
+        }
+    };
+    said(format!(
+        "seed {}, {} records/s of {}*, faults for {} min",
+        options.seed, options.rate, check.prefix, options.minutes
+    ));
+    let began = Instant::now();
+    let end = began + Duration::from_secs_f64(options.minutes * 60.0);
+    let kinds = if options.only.is_empty() { Fault::ALL.to_vec() } else { options.only.clone() };
+    let mut made = Vec::new();
+    while Instant::now() < end && !writer.failed() {
+        tokio::time::sleep(Duration::from_secs_f64(random.random_range(PAUSE_S))).await;
+        let fault = kinds.get(random.random_range(0..kinds.len())).copied().unwrap_or(Fault::Worker);
+        let at = began.elapsed();
+        let victims = machine.victims(fault, &mut random).await?;
+        let recovery = machine.make(fault, &victims, &kafka).await;
+        let recovered = recovery.with_context(|| format!("{fault} of {}", victims.join(", ")))?;
+        let done = Made { at, fault, victims, recovered };
+        report(&done, options.json);
+        made.push(done);
+    }
+    said("stopping the input; waiting until everything is processed and indexed".to_owned());
+    let written = writer.end().await?;
+    machine.well(PATIENCE).await?;
+    kafka.settled(PATIENCE).await?;
+    let verdict = check.compare(&kafka, &written, layout).await?;
+    for finding in &verdict.findings {
+        out::line(if options.json {
+            json!({"finding": finding}).to_string()
+        } else {
+            format!("  {finding}")
+        });
+    }
+    let slow = made.iter().filter(|made| made.recovered > made.aim()).count();
+    let exact = verdict.findings.is_empty();
+    if options.json {
+        let (records, results) = (written.len(), verdict.results);
+        out::line(
+            json!({"verdict": if exact { "exact" } else { "wrong" }, "seed": options.seed, "faults": made.len(),
+                         "records": records, "results": results, "late": verdict.late, "slow": slow}).to_string(),
+        );
+    } else {
+        out::line(summary(&made));
+        out::line(format!(
+            "{} faults, {} records, {} results compared in Kafka and in Elasticsearch, {} late; {slow} recoveries over their aim",
+            made.len(),
+            written.len(),
+            verdict.results,
+            verdict.late
+        ));
+        out::line(if exact {
+            "verdict: exact: nothing lost, nothing doubled, nothing wrong".to_owned()
+        } else {
+            format!("verdict: WRONG, {} findings", verdict.findings.len())
+        });
+    }
+    if made.is_empty() {
+        bail!("no fault was made: give it more --minutes");
+    }
+    Ok(if exact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn report(made: &Made, as_json: bool) {
+    let (at, recovered) = (made.at.as_secs_f64(), made.recovered.as_secs_f64());
+    out::line(if as_json {
+        json!({"at_s": at, "fault": made.fault.to_string(), "victims": made.victims, "recovered_s": recovered,
+               "held_s": made.fault.held().as_secs_f64(), "aim_s": made.aim().as_secs_f64()})
+        .to_string()
+    } else {
+        let over = if made.recovered > made.aim() { "  (over its aim)" } else { "" };
+        format!(
+            "{at:>7.1} s  {:<16} {:<24} back after {recovered:>5.2} s{over}",
+            made.fault.to_string(),
+            made.victims.join(", ")
+        )
+    });
+}
+
+/// Median and worst recovery of each kind.
+fn summary(made: &[Made]) -> String {
+    let mut lines = vec![format!("{:<16} {:>5} {:>9} {:>9}", "FAULT", "TIMES", "MEDIAN s", "WORST s")];
+    for fault in Fault::ALL {
+        let mut times: Vec<_> =
+            made.iter().filter(|made| made.fault == fault).map(|made| made.recovered.as_secs_f64()).collect();
+        times.sort_by(f64::total_cmp);
+        if let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.last()) {
+            lines.push(format!("{:<16} {:>5} {median:>9.2} {worst:>9.2}", fault.to_string(), times.len()));
+        }
+    }
+    lines.join("\n")
+}
