@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use garde::Validate;
 use millrace_core::process::{Current, ProcessContext, ProcessFunction, Timer};
 use millrace_core::stream::job as new_job;
-use millrace_core::window::{Aggregate, Trigger, WindowSpec};
+use millrace_core::window::{Aggregate, Trigger};
 use millrace_core::{EventTime, Job, TimeDomain};
 use millrace_wire::event::{Account, BankTransaction};
 use millrace_wire::result::AccountBalance;
@@ -15,24 +15,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Event, bank};
+use crate::apps::{Lateness, WindowSize};
 
 /// Live parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
-    /// Length of a window. A change applies to new windows; open ones finish under their own length.
-    #[garde(range(min = 1, max = 86_400))]
-    #[schemars(title = "Window size", extend("x-unit" = "s"))]
-    window_size_s: i64,
-    /// How long after its end a window still takes late transactions; each gives a corrected result.
-    #[garde(range(min = 0, max = 3_600))]
-    #[schemars(title = "Allowed lateness", extend("x-unit" = "s"))]
-    allowed_lateness_s: i64,
+    #[garde(dive)]
+    window_size_s: WindowSize,
+    #[garde(dive)]
+    allowed_lateness_s: Lateness,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { window_size_s: 10, allowed_lateness_s: 0 }
+        Self { window_size_s: WindowSize(10), allowed_lateness_s: Lateness(0) }
     }
 }
 
@@ -104,8 +101,8 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         .topics(&[topic::TRANSACTIONS], &[topic::ACCOUNT_BALANCES])
         .source(bank)
         .key_by(|transaction| transaction.account.as_str())
-        .window(|params| WindowSpec::tumbling(params.window_size_s * 1_000))
-        .allowed_lateness(|params| params.allowed_lateness_s * 1_000)
+        .window(|params| params.window_size_s.tumbling())
+        .allowed_lateness(|params| params.allowed_lateness_s.ms())
         .trigger(Trigger::Count { n: 1 })
         .aggregate(Balance)
         .map(|result, _, _| AccountBalance {

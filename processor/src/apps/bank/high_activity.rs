@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use garde::Validate;
 use millrace_core::process::{Current, ProcessContext, ProcessFunction, Timer};
 use millrace_core::stream::job as new_job;
-use millrace_core::window::{Aggregate, Trigger, WindowSpec, Windowed};
+use millrace_core::window::{Aggregate, Trigger, Windowed};
 use millrace_core::{EventTime, Job, TimeDomain};
 use millrace_wire::Timestamp;
 use millrace_wire::event::Account;
@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Event, bank};
-use crate::apps::{evidence, span};
+use crate::apps::{Lateness, WindowSize, evidence, span};
 
 /// Live parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
@@ -26,19 +26,15 @@ struct Params {
     #[garde(range(min = 0.0, max = 1e12))]
     #[schemars(title = "Threshold", extend("x-unit" = "$"))]
     threshold: f64,
-    /// Length of a window. A change applies to new windows; open ones finish under their own length.
-    #[garde(range(min = 1, max = 86_400))]
-    #[schemars(title = "Window size", extend("x-unit" = "s"))]
-    window_size_s: i64,
-    /// How long after its end a window still takes late transactions.
-    #[garde(range(min = 0, max = 3_600))]
-    #[schemars(title = "Allowed lateness", extend("x-unit" = "s"))]
-    allowed_lateness_s: i64,
+    #[garde(dive)]
+    window_size_s: WindowSize,
+    #[garde(dive)]
+    allowed_lateness_s: Lateness,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { threshold: 5_000.0, window_size_s: 60, allowed_lateness_s: 0 }
+        Self { threshold: 5_000.0, window_size_s: WindowSize(60), allowed_lateness_s: Lateness(0) }
     }
 }
 
@@ -114,7 +110,7 @@ impl ProcessFunction<Params, Windowed<Activity>> for Once {
         if activity.total <= params.threshold || alerted.contains_key(&(window.start, window.end)) {
             return;
         }
-        let over = window.last() + params.allowed_lateness_s * 1_000;
+        let over = window.last() + params.allowed_lateness_s.ms();
         alerted.insert((window.start, window.end), over);
         ctx.register_timer(TimeDomain::Event, over);
         let now = Timestamp(ctx.now());
@@ -171,8 +167,8 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
             evidence: evidence(ctx.origin),
         })
         .key_by(|movement| movement.account.as_str())
-        .window(|params| WindowSpec::tumbling(params.window_size_s * 1_000))
-        .allowed_lateness(|params| params.allowed_lateness_s * 1_000)
+        .window(|params| params.window_size_s.tumbling())
+        .allowed_lateness(|params| params.allowed_lateness_s.ms())
         .trigger(Trigger::Count { n: 1 })
         .aggregate(Sum)
         .key_by(|result| &result.key)

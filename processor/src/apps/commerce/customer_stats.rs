@@ -4,7 +4,6 @@ use garde::Validate;
 use millrace_core::Job;
 use millrace_core::aggregate::{Count, Sum};
 use millrace_core::stream::job as new_job;
-use millrace_core::window::WindowSpec;
 use millrace_wire::Timestamp;
 use millrace_wire::event::Order;
 use millrace_wire::result::CustomerStats;
@@ -13,19 +12,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Categories, Event};
+use crate::apps::{Lateness, WindowSize};
 
 /// Live parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
-    /// Length of a window. A change applies to new windows; open ones finish under their own length.
-    #[garde(range(min = 1, max = 86_400))]
-    #[schemars(title = "Window size", extend("x-unit" = "s"))]
-    window_size_s: i64,
-    /// How long after its end a window still takes late orders; each gives a corrected result.
-    #[garde(range(min = 0, max = 3_600))]
-    #[schemars(title = "Allowed lateness", extend("x-unit" = "s"))]
-    allowed_lateness_s: i64,
+    #[garde(dive)]
+    window_size_s: WindowSize,
+    #[garde(dive)]
+    allowed_lateness_s: Lateness,
     /// Only orders of these categories count; none means all.
     #[garde(dive)]
     #[schemars(title = "Categories")]
@@ -34,7 +30,11 @@ struct Params {
 
 impl Default for Params {
     fn default() -> Self {
-        Self { window_size_s: 3_600, allowed_lateness_s: 0, categories: Categories::default() }
+        Self {
+            window_size_s: WindowSize(3_600),
+            allowed_lateness_s: Lateness(0),
+            categories: Categories::default(),
+        }
     }
 }
 
@@ -44,8 +44,8 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         .source(|order: &Order| Some(order))
         .filter(|order, params| params.categories.admit(order))
         .key_by(|order| &order.customer_id)
-        .window(|params| WindowSpec::tumbling(params.window_size_s * 1_000))
-        .allowed_lateness(|params| params.allowed_lateness_s * 1_000)
+        .window(|params| params.window_size_s.tumbling())
+        .allowed_lateness(|params| params.allowed_lateness_s.ms())
         .aggregate((Count, Sum(|order: &Order| order.amount)))
         .map(|result, _, _| CustomerStats {
             r#type: "customer_stats".into(),

@@ -3,7 +3,7 @@
 use compact_str::CompactString;
 use garde::Validate;
 use millrace_core::stream::job as new_job;
-use millrace_core::window::{Aggregate, WindowSpec};
+use millrace_core::window::Aggregate;
 use millrace_core::{EventTime, Job};
 use millrace_wire::event::Reading;
 use millrace_wire::result::SensorAverage;
@@ -12,24 +12,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Event;
+use crate::apps::{Lateness, WindowSize};
 
 /// Live parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
-    /// Length of a window. A change applies to new windows; open ones finish under their own length.
-    #[garde(range(min = 1, max = 86_400))]
-    #[schemars(title = "Window size", extend("x-unit" = "s"))]
-    window_size_s: i64,
-    /// How long after its end a window still takes late readings; each gives a corrected result.
-    #[garde(range(min = 0, max = 3_600))]
-    #[schemars(title = "Allowed lateness", extend("x-unit" = "s"))]
-    allowed_lateness_s: i64,
+    #[garde(dive)]
+    window_size_s: WindowSize,
+    #[garde(dive)]
+    allowed_lateness_s: Lateness,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { window_size_s: 300, allowed_lateness_s: 0 }
+        Self { window_size_s: WindowSize(300), allowed_lateness_s: Lateness(0) }
     }
 }
 
@@ -92,8 +89,8 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         .topics(&[topic::IOT_SENSORS], &[topic::SENSOR_AVERAGES])
         .source(Event::humidity)
         .key_by(|reading| &reading.sensor_id)
-        .window(|params| WindowSpec::tumbling(params.window_size_s * 1_000))
-        .allowed_lateness(|params| params.allowed_lateness_s * 1_000)
+        .window(|params| params.window_size_s.tumbling())
+        .allowed_lateness(|params| params.allowed_lateness_s.ms())
         .aggregate(Average)
         .map(|result, _, _| {
             let (acc,) = &result.value;
