@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::control::Action;
 use crate::layout::Layout;
-use crate::{chaos, commands, health, logs, reset, up};
+use crate::{chaos, commands, health, logs, reset, terminal, up};
 
 /// Starts, watches, breaks and stops a Millrace cluster on this machine.
 #[derive(Debug, Parser)]
@@ -61,6 +61,22 @@ enum Command {
         #[command(subcommand)]
         command: Topics,
     },
+    /// Show the jobs and what they have done
+    Jobs,
+    /// Show or change the parameters of a job
+    Params {
+        #[command(subcommand)]
+        command: Params,
+    },
+    /// Change how fast a stream is generated
+    Rate {
+        /// Its topic
+        stream: String,
+        /// Events per second, 0 to 50000
+        rate: f64,
+    },
+    /// Show the newest committed records of a topic, one JSON line each
+    Tail(terminal::Tail),
     /// Show the end of the logs
     Logs {
         /// Go on showing what comes
@@ -123,6 +139,23 @@ enum Topics {
     List,
 }
 
+#[derive(Debug, Subcommand)]
+enum Params {
+    /// Show them with their limits
+    Get {
+        /// APP.JOB, or JOB
+        job: String,
+    },
+    /// Change them, and wait until they are in force
+    Set {
+        /// APP.JOB, or JOB
+        job: String,
+        /// NAME=VALUE, the value as JSON
+        #[arg(required = true)]
+        changes: Vec<String>,
+    },
+}
+
 /// Runs a command.
 pub async fn run(cli: Cli) -> Result<ExitCode> {
     let layout = Layout::new(&cli.data)?;
@@ -133,6 +166,15 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Health => health::health(&layout).await,
         Command::Topics { command: Topics::Setup } => commands::topics_setup(&layout).await,
         Command::Topics { command: Topics::List } => commands::topics_list(&layout).await,
+        Command::Jobs => blocking(move || terminal::list(&layout)).await,
+        Command::Params { command: Params::Get { job } } => {
+            blocking(move || terminal::get(&layout, &job)).await
+        }
+        Command::Params { command: Params::Set { job, changes } } => {
+            blocking(move || terminal::set(&layout, &job, &changes)).await
+        }
+        Command::Rate { stream, rate } => blocking(move || terminal::rate(&layout, &stream, rate)).await,
+        Command::Tail(options) => blocking(move || terminal::tail(&layout, &options)).await,
         Command::Logs { follow, lines, component } => {
             logs::logs(&layout, component.as_deref(), lines, follow).await
         }
@@ -146,6 +188,11 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Chaos(options) => chaos::run(&layout, &options).await,
         Command::User { args } => commands::user(&layout, &args),
     }
+}
+
+/// For commands that wait in the Kafka client.
+async fn blocking(command: impl FnOnce() -> Result<ExitCode> + Send + 'static) -> Result<ExitCode> {
+    tokio::task::spawn_blocking(command).await?
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //!
 //! | concern | module |
 //! |---|---|
-//! | commands | [`cli`], [`up`], [`commands`], [`health`], [`logs`], [`chaos`] |
+//! | commands | [`cli`], [`up`], [`commands`], [`health`], [`logs`], [`terminal`], [`chaos`] |
 //! | one start, from checks to a clean stop | [`supervisor`], [`component`], [`board`] |
 //! | what runs | [`specs`], [`kafka`], [`elasticsearch`], [`fetch`], [`process`] |
 //! | the data folder | [`layout`], [`state`], [`credentials`], [`connection`] |
@@ -46,6 +46,7 @@ pub mod specs;
 pub mod state;
 pub mod supervisor;
 pub mod telemetry;
+pub mod terminal;
 pub mod topics;
 pub mod up;
 pub mod usage;

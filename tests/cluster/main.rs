@@ -19,5 +19,6 @@ mod ledger;
 mod live;
 mod repartition;
 mod search;
+mod terminal;
 mod throughput;
 mod windows;

@@ -129,6 +129,20 @@ impl Cluster {
     /// Runs `millrace ARGS..` on this cluster and returns what it prints.
     #[track_caller]
     pub fn millrace(&self, args: &[&str], env: &[(&str, &str)]) -> String {
+        let (good, out, err) = self.output(args, env);
+        assert!(good, "millrace {args:?} failed\n{out}{err}");
+        out
+    }
+
+    /// Runs `millrace ARGS..`, which must fail, and returns what it says of that.
+    #[track_caller]
+    pub fn millrace_fails(&self, args: &[&str]) -> String {
+        let (good, out, err) = self.output(args, &[]);
+        assert!(!good, "millrace {args:?} did not fail\n{out}{err}");
+        err
+    }
+
+    fn output(&self, args: &[&str], env: &[(&str, &str)]) -> (bool, String, String) {
         let output = Command::new(self.bin.join("millrace"))
             .arg("--data")
             .arg(&self.data)
@@ -136,9 +150,8 @@ impl Cluster {
             .envs(env.iter().copied())
             .output()
             .unwrap_or_else(|e| panic!("{}/millrace can't be run: {e}", self.bin.display()));
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "millrace {args:?}: {}\n{out}{err}", output.status);
-        out.into_owned()
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
     }
 
     /// Process ids of the components that run, by name.
