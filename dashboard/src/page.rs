@@ -2,8 +2,8 @@
 
 use leptos::prelude::*;
 use millrace_wire::api::{Role, Session};
-use millrace_wire::live::{Overview, Sample};
-use millrace_wire::result::{SensorAlert, SensorAverage};
+use millrace_wire::live::{AlertNote, Overview, Sample};
+use millrace_wire::result::SensorAverage;
 use millrace_wire::telemetry::{Checkpoint, Recovery};
 use wasm_bindgen_futures::spawn_local;
 
@@ -37,7 +37,7 @@ pub struct Page {
     /// One sample a second, oldest first.
     pub history: RwSignal<Vec<Sample>>,
     /// Newest first.
-    pub alerts: RwSignal<Vec<SensorAlert>>,
+    pub alerts: RwSignal<Vec<AlertNote>>,
     /// Alerts not sent by the server.
     pub alerts_skipped: RwSignal<u64>,
     /// Newest first.

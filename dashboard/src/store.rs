@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use millrace_wire::live::{Delta, Hello, Overview, Sample, ServerMessage};
-use millrace_wire::result::{SensorAlert, SensorAverage};
+use millrace_wire::live::{AlertNote, Delta, Hello, Overview, Sample, ServerMessage};
+use millrace_wire::result::SensorAverage;
 use millrace_wire::telemetry::{Checkpoint, Recovery};
 
 /// Seconds of history that the charts show.
@@ -70,7 +70,7 @@ pub struct State {
     /// One sample a second, oldest first.
     pub history: VecDeque<Sample>,
     /// Newest first.
-    pub alerts: VecDeque<SensorAlert>,
+    pub alerts: VecDeque<AlertNote>,
     /// Alerts that the server did not send, in total.
     pub alerts_skipped: u64,
     /// Newest first.

@@ -10,7 +10,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::result::{SensorAlert, SensorAverage};
+use crate::Timestamp;
+use crate::result::{SensorAverage, Severity};
 use crate::telemetry::{Checkpoint, Component, Recovery, TimeUse, WorkerState};
 
 /// Subprotocol: postcard in binary frames.
@@ -59,7 +60,7 @@ pub struct Hello {
     /// One sample a second, oldest first, up to 10 minutes.
     pub history: Vec<Sample>,
     /// The newest alerts, oldest first, up to 50.
-    pub alerts: Vec<SensorAlert>,
+    pub alerts: Vec<AlertNote>,
     /// The newest averages, oldest first, up to 50.
     pub averages: Vec<SensorAverage>,
     /// The newest checkpoints, oldest first, up to 60.
@@ -78,7 +79,7 @@ pub struct Delta {
     /// The sample of this second, once a second.
     pub sample: Option<Sample>,
     /// New alerts, oldest first, up to 20.
-    pub alerts: Vec<SensorAlert>,
+    pub alerts: Vec<AlertNote>,
     /// Alerts of this tick that did not fit.
     pub alerts_skipped: u64,
     /// New averages, oldest first, up to 50.
@@ -89,6 +90,23 @@ pub struct Delta {
     pub checkpoints: Vec<Checkpoint>,
     /// New recoveries.
     pub recoveries: Vec<Recovery>,
+}
+
+/// What all alerts have, whatever their topic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlertNote {
+    /// See [`crate::result::alert_id`].
+    pub id: String,
+    /// What kind of alert it is.
+    pub r#type: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Whom it concerns.
+    pub key: String,
+    /// For people.
+    pub message: String,
+    /// Processing time: when the alert was made.
+    pub timestamp: Timestamp,
 }
 
 /// One second of history, for the charts. Rates are means over the second.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use millrace_service::clock::now_ms;
 use millrace_service::{KafkaArgs, Shutdown};
-use millrace_wire::result::{SensorAlert, SensorAverage};
+use millrace_wire::live::AlertNote;
+use millrace_wire::result::SensorAverage;
 use millrace_wire::topic;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -61,8 +62,8 @@ impl<T: Clone> Queue<T> {
 
 /// Alerts and averages.
 pub struct Tail {
-    /// Of all three topics.
-    pub alerts: Queue<SensorAlert>,
+    /// Of all topics that have alerts.
+    pub alerts: Queue<AlertNote>,
     /// Of `sensor-averages`.
     pub averages: Queue<SensorAverage>,
     /// Records that were not what their topic should hold.
@@ -88,13 +89,25 @@ impl Tail {
         self.next.get(place) == Some(&offset)
     }
 
+    fn alert(&mut self, value: &[u8], at_ms: i64, new: bool) -> serde_json::Result<()> {
+        serde_json::from_slice::<AlertNote>(value).map(|alert| self.alerts.push(at_ms, alert, new))
+    }
+
     fn take_in(&mut self, topic: &str, value: &[u8], at_ms: i64, new: bool) {
         let parsed = match topic {
             topic::SENSOR_AVERAGES => {
                 serde_json::from_slice::<SensorAverage>(value).map(|a| self.averages.push(at_ms, a, new))
             }
-            topic::SENSOR_ALERTS_CRITICAL | topic::SENSOR_ALERTS_HIGH | topic::SENSOR_ALERTS_WARNING => {
-                serde_json::from_slice::<SensorAlert>(value).map(|a| self.alerts.push(at_ms, a, new))
+            topic::SENSOR_ALERTS_CRITICAL
+            | topic::SENSOR_ALERTS_HIGH
+            | topic::SENSOR_ALERTS_WARNING
+            | topic::MOLD_ALERTS
+            | topic::FRAUD_ALERTS
+            | topic::ALERTS => self.alert(value, at_ms, new),
+            // Windows are there too.
+            topic::ANALYTICS => {
+                let _ = self.alert(value, at_ms, new);
+                Ok(())
             }
             // The page does not show it.
             _ => Ok(()),
@@ -179,5 +192,11 @@ mod tests {
         tail.take_in(topic::SENSOR_AVERAGES, average, 1, true);
         tail.take_in(topic::SENSOR_ALERTS_HIGH, b"nonsense", 1, true);
         assert_eq!((tail.averages.newest().len(), tail.alerts.newest().len(), tail.malformed), (1, 0, 1));
+        tail.take_in(topic::ANALYTICS, br#"{"type":"hourly_sales","orders":1}"#, 1, true);
+        let alert =
+            br#"{"id":"i","type":"fraud_alert","severity":"high","key":"c","message":"m","timestamp":1,
+                         "evidence":[],"customer_id":"c"}"#;
+        tail.take_in(topic::ANALYTICS, alert, 1, true);
+        assert_eq!((tail.alerts.newest()[0].key.as_str(), tail.malformed), ("c", 1));
     }
 }

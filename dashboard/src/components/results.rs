@@ -82,12 +82,17 @@ fn Averages() -> impl IntoView {
     .into_any()
 }
 
+/// `HIGH_ACTIVITY` for people.
+fn words(kind: &str) -> String {
+    kind.replace('_', " ").to_lowercase()
+}
+
 #[component]
 fn Alerts() -> impl IntoView {
     let page = expect_context::<Page>();
     let rows = move || {
         page.alerts.with(|all| {
-            let row = |a: &millrace_wire::result::SensorAlert| {
+            let row = |a: &millrace_wire::live::AlertNote| {
                 let (class, said) = match a.severity {
                     Severity::Warning => ("tag warning", "△ warning"),
                     Severity::High => ("tag high", "▲ high"),
@@ -97,9 +102,8 @@ fn Alerts() -> impl IntoView {
                     <tr>
                         <td class="n">{format::clock(a.timestamp.millis(), page.utc_offset_min)}</td>
                         <td><span class=class>{said}</span></td>
-                        <th scope="row">{a.sensor_id.to_string()}</th>
-                        <td>{a.location.to_string()}</td>
-                        <td class="n"><b>{format!("{:.1} %", a.value)}</b></td>
+                        <td>{words(&a.r#type)}</td>
+                        <th scope="row">{a.key.clone()}</th>
                         <td class="long" title=a.message.clone()>{a.message.clone()}</td>
                     </tr>
                 }
@@ -118,8 +122,8 @@ fn Alerts() -> impl IntoView {
             <div class="scroll" tabindex="0" role="region" aria-label="Newest alerts">
                 <table>
                     <thead><tr>
-                        <th scope="col" class="n">"Time"</th><th scope="col">"Severity"</th><th scope="col">"Sensor"</th>
-                        <th scope="col">"Location"</th><th scope="col" class="n">"Value"</th><th scope="col">"Message"</th>
+                        <th scope="col" class="n">"Time"</th><th scope="col">"Severity"</th><th scope="col">"Kind"</th>
+                        <th scope="col">"Whom it concerns"</th><th scope="col">"Message"</th>
                     </tr></thead>
                     <tbody data-testid="alerts">{rows}</tbody>
                 </table>
