@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::control::Action;
 use crate::layout::Layout;
-use crate::{commands, health, logs, reset, up};
+use crate::{bench, commands, health, logs, reset, up};
 
 /// Starts, watches, breaks and stops a Millrace cluster on this machine.
 #[derive(Debug, Parser)]
@@ -104,6 +104,8 @@ enum Command {
         /// As `millrace status` shows it
         name: String,
     },
+    /// Measure throughput, latency, recovery and scaling of the processor
+    Bench(Box<bench::Options>),
     /// The page's users: everything after `user` goes to `millrace-gateway user`
     #[command(disable_help_flag = true)]
     User {
@@ -141,6 +143,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Broker { action, n } => commands::component(&layout, &format!("kafka-{n}"), action).await,
         Command::Elasticsearch { action } => commands::component(&layout, "elasticsearch", action).await,
         Command::Component { action, name } => commands::component(&layout, &name, action).await,
+        Command::Bench(options) => bench::run(&layout, &options).await,
         Command::User { args } => commands::user(&layout, &args),
     }
 }

@@ -24,6 +24,12 @@ pub struct RunArgs {
     /// more work for the brokers: about 1 % of a core for each transaction per second.
     #[arg(long, env = "MILLRACE_COMMIT_INTERVAL_MS", default_value_t = 100)]
     pub commit_interval_ms: u64,
+    /// Runs this app only; may be said more than once. Every app of the demo if not said.
+    #[arg(long = "app", value_name = "NAME")]
+    pub apps: Vec<String>,
+    /// The topic that the apps of `millrace bench` read.
+    #[arg(long, value_name = "TOPIC", hide = true)]
+    pub bench_source: Option<String>,
 }
 
 impl RunArgs {

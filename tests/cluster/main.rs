@@ -10,6 +10,7 @@
 )]
 
 mod api;
+mod bench;
 mod brokers;
 mod dead_letters;
 mod exactly_once;

@@ -1,6 +1,7 @@
 //! The apps and their jobs. A job is one file; an app lists its jobs.
 
 pub mod bank;
+pub mod bench;
 pub mod commerce;
 pub mod sensors;
 
@@ -10,8 +11,27 @@ use millrace_core::Application;
 use millrace_core::stream::Origin;
 use millrace_wire::result::Evidence;
 
-/// Every app that a worker runs.
+/// Every app that a worker runs unless told which.
 pub const ALL: &[&dyn Application] = &[&bank::APP, &commerce::APP, &sensors::APP];
+
+/// The apps of these names, for the life of the process; [`ALL`] if there are none. Those of [`bench`] read
+/// `bench_source`.
+///
+/// # Errors
+/// There is no such app.
+pub fn chosen(
+    names: &[String],
+    bench_source: Option<&str>,
+) -> anyhow::Result<&'static [&'static dyn Application]> {
+    if names.is_empty() {
+        return Ok(ALL);
+    }
+    let chosen = names.iter().map(|name| {
+        let known = ALL.iter().find(|app| app.name() == name).copied();
+        known.map_or_else(|| bench::app(name, bench_source), Ok)
+    });
+    Ok(chosen.collect::<anyhow::Result<Vec<_>>>()?.leak())
+}
 
 /// A record that an alert rests on, by its origin.
 fn evidence(origin: Option<Origin>) -> Option<Evidence> {
