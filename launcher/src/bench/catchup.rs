@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(25);
 /// How long nothing may be committed.
 const STANDSTILL: Duration = Duration::from_secs(60);
 
-/// Measures a query with so many workers.
+/// Measures a query with so many workers, under this name.
 ///
 /// # Errors
 /// A worker ended, or nothing moved for a minute.
@@ -31,11 +31,10 @@ pub async fn measure(
     input: &Input,
     query: Query,
     workers: u16,
+    name: &str,
 ) -> Result<Measurement> {
     let app = stage.app(query, input.partitions()).await?;
     let committed = Committed::new(&stage.target, &app, &input.topic, input.partitions())?;
-    let name =
-        if workers == 1 { query.name().to_owned() } else { format!("{}-{workers}-workers", query.name()) };
     let began = Instant::now();
     let mut running = Vec::new();
     for n in 1..=workers {
@@ -85,7 +84,7 @@ pub async fn measure(
         wall_s: last.map(|last| last.at_s),
         cpu_s: last.map(|last| last.cpu_s),
         rss_mb: Some(resident as f64 / 1e6),
-        ..Measurement::of(&name).warm(Warm::of(&samples, input.records, shared_s.unwrap_or(f64::INFINITY)))
+        ..Measurement::of(name).warm(Warm::of(&samples, input.records, shared_s.unwrap_or(f64::INFINITY)))
     };
     stage.progress.say(&format!("{name}: {results} results of {} records", input.records));
     Ok(measurement)

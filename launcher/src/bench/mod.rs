@@ -81,12 +81,13 @@ async fn measure(stage: &mut Stage, options: &Options, report: &mut Report) -> R
         report.add(floor);
         if wants(Part::CatchUp) {
             for &query in &options.queries {
-                report.add(catchup::measure(stage, options, &input, query, 1).await?);
+                report.add(catchup::measure(stage, options, &input, query, 1, query.name()).await?);
             }
         }
         if wants(Part::Scaling) {
             for workers in [1, 2] {
-                report.add(catchup::measure(stage, options, &input, SCALED, workers).await?);
+                let name = format!("{}-workers-{workers}", SCALED.name());
+                report.add(catchup::measure(stage, options, &input, SCALED, workers, &name).await?);
             }
         }
     }

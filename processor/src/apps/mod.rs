@@ -10,6 +10,7 @@ use std::fmt::Display;
 use millrace_core::Application;
 use millrace_core::stream::Origin;
 use millrace_wire::result::Evidence;
+use serde::de::DeserializeOwned;
 
 /// Every app that a worker runs unless told which.
 pub const ALL: &[&dyn Application] = &[&bank::APP, &commerce::APP, &sensors::APP];
@@ -31,6 +32,15 @@ pub fn chosen(
         known.map_or_else(|| bench::app(name, bench_source), Ok)
     });
     Ok(chosen.collect::<anyhow::Result<Vec<_>>>()?.leak())
+}
+
+/// Reads JSON. Whether it is UTF-8 is found out at once, not for each string in it.
+fn json<T: DeserializeOwned>(value: &[u8]) -> serde_json::Result<T> {
+    match std::str::from_utf8(value) {
+        Ok(text) => serde_json::from_str(text),
+        // It says where.
+        Err(_) => serde_json::from_slice(value),
+    }
 }
 
 /// A record that an alert rests on, by its origin.

@@ -18,6 +18,8 @@ use millrace_core::{App, Application, EventTime, Job, Record, Source};
 use millrace_wire::bench::{self, Query};
 use millrace_wire::event::CardTransaction;
 
+use super::json;
+
 /// What a record of these apps is.
 pub type Event = CardTransaction;
 
@@ -73,7 +75,7 @@ fn jobs(query: Query) -> fn() -> Vec<Box<dyn Job<Event>>> {
 
 fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
     let value = record.value.ok_or("the record has no value")?;
-    let event: Event = serde_json::from_slice(value).map_err(|e| format!("not a card transaction: {e}"))?;
+    let event: Event = json(value).map_err(|e| format!("not a card transaction: {e}"))?;
     Ok(Parsed { at: EventTime(event.timestamp.millis()), event })
 }
 
