@@ -19,8 +19,8 @@ use super::input::Cards;
 use super::stage::epoch_ms;
 use super::target::{CALL, Target};
 
-/// The producer gathers records for so long: it is part of the latency.
-const LINGER_MS: u32 = 2;
+/// The producer gathers records for so long, as the demo's generators do: it is part of the latency.
+const LINGER_MS: u32 = 5;
 
 /// Counts what Kafka did not take.
 #[derive(Clone, Default)]
