@@ -19,8 +19,9 @@ use super::input::Cards;
 use super::stage::epoch_ms;
 use super::target::{CALL, Target};
 
-/// The producer gathers records for so long, as the demo's generators do: it is part of the latency.
-const LINGER_MS: u32 = 5;
+/// The producer gathers records for so long: it is part of the latency. With less, its requests alone (one for each
+/// partition) take more than a core of the brokers on a small machine.
+const LINGER_MS: u32 = 20;
 
 /// Counts what Kafka did not take.
 #[derive(Clone, Default)]
