@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millrace_service::{KafkaArgs, Shutdown};
 use millrace_wire::api::{Ledger, LedgerPartition, LedgerStream};
+use millrace_wire::bench;
 use millrace_wire::ledger::{Entry, FORMAT, JobCount};
 use millrace_wire::live::{LedgerGauge, LedgerJob};
 use millrace_wire::topic;
@@ -39,6 +40,8 @@ pub struct Indexed {
 impl Books {
     fn take(&mut self, value: &[u8]) {
         match serde_json::from_slice::<Entry>(value) {
+            // Those of `millrace bench` are on no page, and their results in no index.
+            Ok(entry) if bench::owns(&entry.app) => {}
             Ok(entry) if entry.v == FORMAT => {
                 self.entries.insert((entry.app.clone(), entry.partition), entry);
             }
@@ -202,7 +205,12 @@ fn follow(kafka: &KafkaArgs, books: &Mutex<Books>, shutdown: &Shutdown) -> Resul
         match consumer.poll(Duration::from_millis(200)) {
             None => {}
             Some(Err(error)) => tracing::debug!(%error, "reading the ledger"),
-            Some(Ok(message)) => locked(books).take(message.payload().unwrap_or_default()),
+            Some(Ok(message)) => {
+                // Without a value: an app whose entries were taken out, of the bench.
+                if let Some(value) = message.payload() {
+                    locked(books).take(value);
+                }
+            }
         }
     }
     Ok(())
@@ -282,6 +290,9 @@ mod tests {
             "just read: they may be of two moments"
         );
         assert_eq!(findings(b"nonsense", &view(0, 0), later, None).len(), 1);
+        let bench = String::from_utf8(entry(16, 15, job(16, 10))).unwrap();
+        let bench = bench.replace(r#""app":"a""#, r#""app":"bench-cep-1""#);
+        assert_eq!(findings(bench.as_bytes(), &view(0, 16), later, None), [""; 0], "none of the demo's");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::control::Action;
 use crate::layout::Layout;
-use crate::{chaos, commands, health, logs, reset, terminal, up};
+use crate::{bench, chaos, commands, health, logs, reset, terminal, up};
 
 /// Starts, watches, breaks and stops a Millrace cluster on this machine.
 #[derive(Debug, Parser)]
@@ -122,6 +122,8 @@ enum Command {
     },
     /// Break the running cluster at random while a known input flows, and compare what comes out
     Chaos(chaos::Options),
+    /// Measure throughput, latency, recovery and scaling of the processor
+    Bench(Box<bench::Options>),
     /// The page's users: everything after `user` goes to `millrace-gateway user`
     #[command(disable_help_flag = true)]
     User {
@@ -186,6 +188,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Elasticsearch { action } => commands::component(&layout, "elasticsearch", action).await,
         Command::Component { action, name } => commands::component(&layout, &name, action).await,
         Command::Chaos(options) => chaos::run(&layout, &options).await,
+        Command::Bench(options) => bench::run(&layout, &options).await,
         Command::User { args } => commands::user(&layout, &args),
     }
 }

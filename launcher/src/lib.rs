@@ -9,6 +9,7 @@
 //! | commands | [`cli`], [`up`], [`commands`], [`health`], [`logs`], [`terminal`], [`chaos`] |
 //! | one start, from checks to a clean stop | [`supervisor`], [`component`], [`board`] |
 //! | what runs | [`specs`], [`kafka`], [`elasticsearch`], [`fetch`], [`process`] |
+//! | `millrace bench` | [`bench`] |
 //! | the data folder | [`layout`], [`state`], [`credentials`], [`connection`] |
 //!
 //! Invariant: the supervisor has one thread of its own, and only that thread starts processes: the kernel ends them
@@ -17,6 +18,7 @@
 pub mod account;
 pub mod backoff;
 pub mod base64;
+pub mod bench;
 pub mod board;
 pub mod chaos;
 pub mod cli;

@@ -30,6 +30,12 @@ pub struct RunArgs {
     /// failure-rate:FAILURES:IN_S:DELAY_S.
     #[arg(long, env = "MILLRACE_RESTART_STRATEGY", default_value = "fixed-delay:3:10")]
     pub restart_strategy: Strategy,
+    /// Runs this app only; may be said more than once. Every app of the demo if not said.
+    #[arg(long = "app", value_name = "NAME")]
+    pub apps: Vec<String>,
+    /// The topic that the apps of `millrace bench` read.
+    #[arg(long, value_name = "TOPIC", hide = true)]
+    pub bench_source: Option<String>,
 }
 
 impl RunArgs {

@@ -23,7 +23,10 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Run(args) => runtime::run(args, apps::ALL),
+        Command::Run(args) => {
+            let apps = apps::chosen(&args.apps, args.bench_source.as_deref())?;
+            runtime::run(args, apps)
+        }
         Command::Index(args) => index::run(args),
     }
 }

@@ -10,6 +10,7 @@
 )]
 
 mod api;
+mod bench;
 mod brokers;
 mod chaos;
 mod dead_letters;

@@ -126,6 +126,11 @@ impl Cluster {
         )
     }
 
+    /// The file that tells librdkafka's clients how to reach it.
+    pub fn client_config(&self) -> String {
+        self.data.join("librdkafka.properties").display().to_string()
+    }
+
     /// Runs `millrace ARGS..` on this cluster and returns what it prints.
     #[track_caller]
     pub fn millrace(&self, args: &[&str], env: &[(&str, &str)]) -> String {

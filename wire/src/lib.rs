@@ -10,6 +10,7 @@
 //! | [`api`] | the gateway's REST interface | JSON |
 //! | [`live`] | the gateway's WebSocket | postcard or JSON, by subprotocol |
 //! | [`topic`] | - | names, kinds and settings of every topic |
+//! | [`bench`] | - | names that `millrace bench` and its workers share |
 //!
 //! Invariant: nothing here does I/O, reads a clock or knows a client library, so that it also compiles to WASM.
 //! Types that travel as postcard use no `flatten`, `untagged` or `skip_serializing_if`: the format is positional.
@@ -17,6 +18,7 @@
 pub mod api;
 #[cfg(test)]
 mod architecture;
+pub mod bench;
 pub mod control;
 pub mod event;
 pub mod ledger;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use millrace_service::clock::now_ms;
 use millrace_service::{KafkaArgs, Shutdown};
+use millrace_wire::bench;
 use millrace_wire::control::{self, ControlRecord};
 use millrace_wire::telemetry::{Ack, FORMAT, Frame};
 use millrace_wire::topic;
@@ -105,6 +106,10 @@ fn take_frame(value: &[u8], state: &Mutex<State>, acks: &broadcast::Sender<Arc<(
             return;
         }
     };
+    // Workers of `millrace bench` are none of the demo's.
+    if bench::owns(&frame.component) {
+        return;
+    }
     let now = now_ms();
     let component = frame.component.clone();
     let mut state = locked(state);

@@ -1,6 +1,7 @@
 //! The apps and their jobs. A job is one file; an app lists its jobs.
 
 pub mod bank;
+pub mod bench;
 pub mod commerce;
 pub mod sensors;
 
@@ -12,10 +13,39 @@ use millrace_core::stream::Origin;
 use millrace_core::window::WindowSpec;
 use millrace_wire::result::Evidence;
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Every app that a worker runs.
+/// Every app that a worker runs unless told which.
 pub const ALL: &[&dyn Application] = &[&bank::APP, &commerce::APP, &sensors::APP];
+
+/// The apps of these names, for the life of the process; [`ALL`] if there are none. Those of [`bench`] read
+/// `bench_source`.
+///
+/// # Errors
+/// There is no such app.
+pub fn chosen(
+    names: &[String],
+    bench_source: Option<&str>,
+) -> anyhow::Result<&'static [&'static dyn Application]> {
+    if names.is_empty() {
+        return Ok(ALL);
+    }
+    let chosen = names.iter().map(|name| {
+        let known = ALL.iter().find(|app| app.name() == name).copied();
+        known.map_or_else(|| bench::app(name, bench_source), Ok)
+    });
+    Ok(chosen.collect::<anyhow::Result<Vec<_>>>()?.leak())
+}
+
+/// Reads JSON. Whether it is UTF-8 is found out at once, not for each string in it.
+fn json<T: DeserializeOwned>(value: &[u8]) -> serde_json::Result<T> {
+    match std::str::from_utf8(value) {
+        Ok(text) => serde_json::from_str(text),
+        // It says where.
+        Err(_) => serde_json::from_slice(value),
+    }
+}
 
 /// A record that an alert rests on, by its origin.
 fn evidence(origin: Option<Origin>) -> Option<Evidence> {

@@ -53,6 +53,8 @@ impl<'a> Restorer<'a> {
             kafka
                 .consumer(&id, &id, isolation)
                 .set("enable.partition.eof", "true")
+                // The end of a changelog is known when a fetch has waited so long for more: once per task.
+                .set("fetch.wait.max.ms", "10")
                 .create()
                 .context("the restoring consumer can't be made")
                 .map_err(SessionError::Kafka)

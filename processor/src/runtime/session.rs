@@ -16,6 +16,10 @@ use crate::checkpoint;
 
 /// How long to wait for a record when there is none; commands and timers are looked at in between.
 const IDLE_WAIT: Duration = Duration::from_millis(10);
+/// A worker is behind if the newest record of a transaction is older than this.
+const BEHIND_MS: i64 = 2_000;
+/// So many times longer are transactions then.
+const CATCH_UP: u32 = 5;
 /// How often figures are handed to telemetry.
 const FIGURES_EVERY: Duration = Duration::from_millis(150);
 
@@ -88,12 +92,20 @@ impl<'a, 'e> Session<'a, 'e> {
     }
 
     fn commit_due(&self) -> bool {
-        Self::left(&self.transactions, self.env.args.commit_interval()).is_some_and(|left| left.is_zero())
+        Self::left(&self.transactions, self.commit_interval()).is_some_and(|left| left.is_zero())
+    }
+
+    /// The configured one while somebody may wait for the results. Records that have waited for seconds are processed in
+    /// fewer and larger transactions: state that changes again and again is written less often.
+    fn commit_interval(&self) -> Duration {
+        let newest = self.members.iter().filter_map(|member| member.work.newest()).max();
+        let behind = newest.is_some_and(|newest| clock::now_ms() - newest > BEHIND_MS);
+        self.env.args.commit_interval() * if behind { CATCH_UP } else { 1 }
     }
 
     /// Processes what is there, of one app after the other; waits a moment if there is nothing.
     fn poll(&mut self) -> Result<(), SessionError> {
-        let interval = self.env.args.commit_interval();
+        let interval = self.commit_interval();
         let mut found = false;
         for number in 0..self.members.len() {
             let Some(member) = self.members.get_mut(number) else { continue };

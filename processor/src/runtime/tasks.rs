@@ -64,6 +64,8 @@ pub struct Tasks {
     effects: Effects,
     /// Create times of the stream records in the open transaction, epoch ms.
     created: Vec<i64>,
+    /// The newest of them.
+    newest: Option<i64>,
 }
 
 /// What the tasks have put into the open transaction.
@@ -85,6 +87,7 @@ impl Tasks {
             tasks: BTreeMap::new(),
             effects: Effects::default(),
             created: Vec::new(),
+            newest: None,
         }
     }
 
@@ -101,13 +104,18 @@ impl Tasks {
             // Fetched before the partition went away; its next owner reads it again.
             return Ok(());
         };
-        let Some(number) = self.sources.iter().position(|source| source.topic == message.topic()) else {
-            return Ok(());
+        // Most apps have one source, and the client takes its time to tell a topic's name.
+        let number = match self.sources {
+            [_] => Some(0),
+            several => several.iter().position(|source| source.topic == message.topic()),
         };
+        let Some(number) = number else { return Ok(()) };
         transactions.open()?;
         state.touched = true;
         if self.sources.get(number).is_some_and(|source| source.kind == SourceKind::Stream) {
-            self.created.extend(message.timestamp().to_millis());
+            let created = message.timestamp().to_millis();
+            self.created.extend(created);
+            self.newest = self.newest.max(created);
         }
         let record =
             Record { source: number, offset: message.offset(), key: message.key(), value: message.payload() };
@@ -213,8 +221,14 @@ impl Tasks {
         Ok((!prepared.partitions.is_empty()).then_some(prepared))
     }
 
+    /// The create time of the newest stream record in the open transaction, epoch ms.
+    pub fn newest(&self) -> Option<i64> {
+        self.newest
+    }
+
     /// The create times of the stream records since the last call, epoch ms.
     pub fn take_created(&mut self) -> Vec<i64> {
+        self.newest = None;
         std::mem::take(&mut self.created)
     }
 }

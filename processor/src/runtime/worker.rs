@@ -55,8 +55,11 @@ pub fn run(args: RunArgs, apps: &'static [&'static dyn Application]) -> anyhow::
     runtime.block_on(async {
         tokio::select! {
             result = &mut end => {
-                // A last frame; it is only telemetry, so it gets a second.
-                let _ = tokio::time::timeout(Duration::from_secs(1), publishing).await;
+                // A last frame; it is only telemetry, so it gets a second. The task may have ended, and been seen to end,
+                // before the worker.
+                if !publishing.is_finished() {
+                    let _ = tokio::time::timeout(Duration::from_secs(1), publishing).await;
+                }
                 result.map_err(|_| anyhow::anyhow!("the worker thread panicked"))?
             }
             // Ends early only with a commit that hangs: the thread can't be stopped, so the process ends without it.

@@ -54,7 +54,7 @@ pub const APP: App<Event> = App {
 
 fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
     let value = record.value.ok_or("the record has no value")?;
-    let order: Order = serde_json::from_slice(value).map_err(|e| format!("not an order: {e}"))?;
+    let order: Order = super::json(value).map_err(|e| format!("not an order: {e}"))?;
     Ok(Parsed { at: EventTime(order.timestamp.millis()), event: order })
 }
 

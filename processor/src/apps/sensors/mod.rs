@@ -14,6 +14,8 @@ use millrace_core::{App, EventTime, Record, Source};
 use millrace_wire::event::{DeviceType, Reading, Sensor};
 use millrace_wire::topic;
 
+use super::json;
+
 /// What a record of this app is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -78,7 +80,7 @@ fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
         let sensor = serde_json::from_slice(value).map_err(|e| format!("not a sensor: {e}"))?;
         return Ok(Parsed { event: Event::Sensor(sensor), at: EventTime(0) });
     }
-    let reading: Reading = serde_json::from_slice(value).map_err(|e| format!("not a sensor reading: {e}"))?;
+    let reading: Reading = json(value).map_err(|e| format!("not a sensor reading: {e}"))?;
     let at = EventTime(reading.timestamp.millis());
     Ok(Parsed { event: Event::Reading(reading), at })
 }
