@@ -13,6 +13,7 @@
 mod assignment;
 mod environment;
 mod member;
+mod outbox;
 mod restart;
 mod restore;
 mod session;

@@ -13,6 +13,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, TopicPartitionList};
 
+use super::outbox::Outbox;
 use super::restart::SessionError;
 
 /// Between two looks at the delivery reports. `BaseProducer::poll` is no way to wait: with whole milliseconds left it waits
@@ -60,6 +61,7 @@ impl ProducerContext for Deliveries {
 pub struct Transactions {
     producer: BaseProducer<Deliveries>,
     opened: Option<Instant>,
+    outbox: Outbox,
     /// Time spent waiting for room in the producer's queue.
     backpressured: Duration,
 }
@@ -74,7 +76,8 @@ impl Transactions {
             .producer(component)
             .set("transactional.id", format!("millrace.{component}"))
             .set("transaction.timeout.ms", "15000")
-            .set("linger.ms", "2")
+            // What is handed over together goes together.
+            .set("linger.ms", "1")
             .set("queue.buffering.max.messages", "200000")
             .set("queue.buffering.max.kbytes", "65536")
             // Also the wait after CONCURRENT_TRANSACTIONS, while the last commit's markers are still being written.
@@ -91,7 +94,7 @@ impl Transactions {
             .init_transactions(CALL)
             .context("transactions can't be started")
             .map_err(SessionError::Kafka)?;
-        Ok(Self { producer, opened: None, backpressured: Duration::ZERO })
+        Ok(Self { producer, opened: None, outbox: Outbox::default(), backpressured: Duration::ZERO })
     }
 
     /// When the open transaction began.
@@ -114,11 +117,23 @@ impl Transactions {
     /// Adds a record. Waits while the queue is full.
     ///
     /// # Errors
-    /// The producer refuses the record.
+    /// The producer refuses a record.
     pub fn send<K: ToBytes + ?Sized, V: ToBytes + ?Sized>(
         &mut self,
-        mut record: BaseRecord<'_, K, V>,
+        record: BaseRecord<'_, K, V>,
     ) -> Result<(), SessionError> {
+        if self.outbox.put(record) { self.hand_over() } else { Ok(()) }
+    }
+
+    /// Gives everything added so far to the client.
+    fn hand_over(&mut self) -> Result<(), SessionError> {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        let sent = outbox.empty(|record| self.produce(record));
+        self.outbox = outbox;
+        sent
+    }
+
+    fn produce(&mut self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<(), SessionError> {
         let mut waiting: Option<Instant> = None;
         loop {
             match self.producer.send(record) {
@@ -160,6 +175,7 @@ impl Transactions {
         offsets: &[(&BaseConsumer<C>, TopicPartitionList)],
         go_on: &dyn Fn() -> bool,
     ) -> Result<ChangelogEnds, SessionError> {
+        self.hand_over()?;
         // `commit_transaction` waits for the queue too, but in steps of 100 ms.
         loop {
             self.poll();
@@ -208,6 +224,7 @@ impl Transactions {
 
     /// Takes back the open transaction, so that readers need not wait for its timeout. Returns whether there was one.
     pub fn abort(&mut self) -> bool {
+        self.outbox.clear();
         let open = self.opened.take().is_some();
         if open {
             if let Err(error) = self.producer.abort_transaction(CALL) {
