@@ -148,7 +148,7 @@ impl Member {
                 told: Told::of(&*restored.task),
                 task: restored.task,
                 changelog_offset: restored.changelog_offset,
-                checkpoint_id: restored.checkpoint_id,
+                checkpoints: restored.checkpoints,
                 next_checkpoint: Instant::now() + env.args.checkpoint_interval() / 6 * turn,
                 progressed: false,
                 bootstrap,

@@ -11,14 +11,15 @@
 //! next one starts from what is committed ([`restart`]). Other threads see the worker only through [`status`].
 
 mod assignment;
+pub(crate) mod changelog;
 mod environment;
 mod member;
-mod restart;
-mod restore;
+pub(crate) mod restart;
+pub(crate) mod restore;
 mod session;
 mod status;
-mod tasks;
-mod transaction;
+pub(crate) mod tasks;
+pub(crate) mod transaction;
 mod worker;
 
 pub use assignment::{Assignment, Change};
