@@ -16,6 +16,7 @@ mod exactly_once;
 mod foreign_client;
 mod ledger;
 mod live;
+mod savepoints;
 mod search;
 mod throughput;
 mod windows;
