@@ -93,3 +93,17 @@ async fn processor(layout: &Layout, state: &State, command: &Savepoint) -> Resul
     }
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_passed_on() {
+        let apps = vec!["bank".to_owned()];
+        let restore = Savepoint::Restore { name: "before".to_owned(), apps };
+        assert_eq!(restore.args(), ["savepoint", "restore", "--app", "bank", "before"]);
+        assert_eq!(Savepoint::Create { name: None, apps: vec![] }.args(), ["savepoint", "create"]);
+        assert_eq!(Savepoint::List.args(), ["savepoint", "list"]);
+    }
+}

@@ -34,9 +34,4 @@ impl Changes {
         all.sort_unstable_by_key(|(key, _)| *key);
         all
     }
-
-    /// Whether nothing has changed.
-    pub fn is_empty(&self) -> bool {
-        self.newest.is_empty()
-    }
 }

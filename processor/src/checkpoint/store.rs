@@ -2,9 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
+use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -50,6 +50,8 @@ pub struct Found {
     pub passed_over: Vec<String>,
     /// The largest id there is; `None`: not known, as the store does not answer.
     pub largest_id: Option<u64>,
+    /// The store does not answer: there is no point in asking again now.
+    pub away: bool,
 }
 
 impl Store {
@@ -180,6 +182,7 @@ impl Store {
                 let reason = format!("the checkpoints can't be listed: {error:#}");
                 tracing::warn!(app, partition, reason, "no checkpoint is used");
                 found.passed_over.push(reason);
+                found.away = true;
                 return found;
             }
         };
@@ -194,6 +197,10 @@ impl Store {
                     let (id, reason) = (id_of(name).unwrap_or(0), error.to_string());
                     tracing::warn!(app, partition, id, reason, "a checkpoint was passed over");
                     found.passed_over.push(format!("checkpoint {id}: {reason}"));
+                    found.away = matches!(error, ReadError::Away(_));
+                    if found.away {
+                        break;
+                    }
                 }
             }
         }
@@ -222,8 +229,12 @@ fn s3(url: &url::Url) -> anyhow::Result<Arc<dyn ObjectStore>> {
     // There already is one if this is the second store of the process.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let retry =
-        RetryConfig { max_retries: 3, retry_timeout: Duration::from_secs(10), ..RetryConfig::default() };
-    let objects = AmazonS3Builder::from_env().with_url(url.as_str()).with_retry(retry).build();
+        RetryConfig { max_retries: 2, retry_timeout: Duration::from_secs(10), ..RetryConfig::default() };
+    let objects = AmazonS3Builder::from_env()
+        .with_url(url.as_str())
+        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), "3s")
+        .with_retry(retry)
+        .build();
     let why = || {
         format!(
             "checkpoints can't be kept at {url}: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION say how to reach \
@@ -231,4 +242,15 @@ fn s3(url: &url::Url) -> anyhow::Result<Arc<dyn ObjectStore>> {
         )
     };
     Ok(Arc::new(objects.with_context(why)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_is_no_store_is_refused_with_what_would_be_one() {
+        let error = Store::open(&url::Url::parse("ftp://somewhere/else").unwrap()).err().unwrap();
+        assert!(error.to_string().contains("file:///"), "{error}");
+    }
 }

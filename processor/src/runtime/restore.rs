@@ -1,5 +1,6 @@
 //! Putting a task's state back: the newest checkpoint, then the changelog behind it.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use anyhow::bail;
@@ -34,6 +35,8 @@ pub struct Restorer<'a> {
     app: &'static dyn Application,
     changelog: Changelog,
     env: &'a Environment<'a>,
+    /// The store did not answer for one task: the others do not wait for it too.
+    store_away: Cell<bool>,
 }
 
 impl<'a> Restorer<'a> {
@@ -42,7 +45,7 @@ impl<'a> Restorer<'a> {
     pub fn new(app: &'static dyn Application, env: &'a Environment<'_>) -> Result<Self, SessionError> {
         let client = format!("{}-restore", env.args.component());
         let changelog = Changelog::new(&env.args.kafka, &client, app.name(), env.shutdown)?;
-        Ok(Self { app, changelog, env })
+        Ok(Self { app, changelog, env, store_away: Cell::new(false) })
     }
 
     /// Restores the task of a partition.
@@ -52,8 +55,13 @@ impl<'a> Restorer<'a> {
     pub fn restore(&self, partition: i32) -> Result<Restored, SessionError> {
         let (started, app) = (Instant::now(), self.app.name());
         let end = self.changelog.stable_end(partition)?;
-        let newest = self.env.store.newest(app, partition, usable(end));
-        let Found { loaded, passed_over, largest_id } = self.env.runtime.block_on(newest);
+        let Found { loaded, passed_over, largest_id, away } = if self.store_away.get() {
+            let passed_over = vec!["the store of checkpoints does not answer".to_owned()];
+            Found { passed_over, away: true, ..Found::default() }
+        } else {
+            self.env.runtime.block_on(self.env.store.newest(app, partition, usable(end)))
+        };
+        self.store_away.set(away);
         let mut task = self.app.task(partition).map_err(SessionError::app(app))?;
         let mut from = 0;
         if let Some(checkpoint) = &loaded {
