@@ -7,7 +7,7 @@ use std::time::Duration;
 use millrace_service::{KafkaArgs, Shutdown};
 use millrace_wire::api::{Ledger, LedgerPartition, LedgerStream};
 use millrace_wire::bench;
-use millrace_wire::ledger::{Entry, FORMAT, JobCount};
+use millrace_wire::ledger::{Entry, FORMAT, JobCount, Undone};
 use millrace_wire::live::{LedgerGauge, LedgerJob};
 use millrace_wire::topic;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -25,6 +25,8 @@ const SETTLED_MS: i64 = 5_000;
 #[derive(Default)]
 pub struct Books {
     entries: BTreeMap<(String, i32), Entry>,
+    /// Results taken back by restored savepoints, by app, partition and time.
+    undone: BTreeMap<(String, i32, i64), i64>,
     unreadable: u64,
 }
 
@@ -45,8 +47,19 @@ impl Books {
             Ok(entry) if entry.v == FORMAT => {
                 self.entries.insert((entry.app.clone(), entry.partition), entry);
             }
-            Ok(_) | Err(_) => self.unreadable += 1,
+            Ok(_) | Err(_) => match serde_json::from_slice::<Undone>(value) {
+                Ok(undone) if undone.v == FORMAT => {
+                    self.undone.insert((undone.app, undone.partition, undone.at_ms), undone.emitted);
+                }
+                Ok(_) | Err(_) => self.unreadable += 1,
+            },
         }
+    }
+
+    /// Results in the topics: what the tasks have emitted, and what they emitted before a savepoint was restored.
+    fn emitted(&self) -> u64 {
+        let counted: u64 = self.entries.values().flat_map(|entry| &entry.jobs).map(|job| job.emitted).sum();
+        counted.saturating_add_signed(self.undone.values().sum())
     }
 
     /// When the newest entry was written, epoch ms; 0 without any.
@@ -61,7 +74,7 @@ impl Books {
         if self.unreadable > 0 {
             findings.push(format!("{} entries of {} can't be read", self.unreadable, topic::LEDGER));
         }
-        let emitted = self.entries.values().flat_map(|entry| &entry.jobs).map(|job| job.emitted).sum();
+        let emitted = self.emitted();
         if let Some(Indexed { documents, behind }) = indexed
             && now_ms - self.newest_ms() > SETTLED_MS
         {
@@ -306,5 +319,18 @@ mod tests {
         assert_eq!(found(3, Some(0), 100_000), 1, "one is missing");
         assert_eq!(found(3, Some(1), 100_000), 0, "one is on its way");
         assert_eq!(found(5, None, 2_000), 0, "just read");
+    }
+
+    #[test]
+    fn what_a_restored_savepoint_took_back_is_still_there() {
+        let mut books = Books::default();
+        books.take(&entry(16, 16, job(16, 10)));
+        for (at_ms, emitted) in [(1, 3), (2, -1)] {
+            let undone = Undone { v: 1, app: "a".into(), partition: 2, at_ms, emitted };
+            books.take(&serde_json::to_vec(&undone).unwrap());
+        }
+        let indexed = Indexed { documents: 6, behind: Some(0) };
+        let ledger = books.balance(&view(0, 16), Some(indexed), 100_000);
+        assert_eq!((ledger.emitted, ledger.findings), (6, vec![]));
     }
 }

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::control::Action;
 use crate::layout::Layout;
+use crate::savepoint::{self, Savepoint};
 use crate::{bench, chaos, commands, health, logs, reset, terminal, up};
 
 /// Starts, watches, breaks and stops a Millrace cluster on this machine.
@@ -34,6 +35,10 @@ pub struct Up {
     /// Worker processes; remembered [default: 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: Option<u16>,
+    /// Where the processor keeps checkpoints and savepoints: file:///DIR or s3://BUCKET/PREFIX (with the usual AWS_
+    /// variables in the environment); remembered [default: a folder in the data folder]
+    #[arg(long, env = "MILLRACE_CHECKPOINT_URL", value_name = "URL")]
+    pub checkpoint_url: Option<String>,
     /// Start only these components, for example kafka,elasticsearch
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub only: Vec<String>,
@@ -124,6 +129,11 @@ enum Command {
     Chaos(chaos::Options),
     /// Measure throughput, latency, recovery and scaling of the processor
     Bench(Box<bench::Options>),
+    /// Make, show and restore savepoints: the state of the apps at one moment, kept until you remove it
+    Savepoint {
+        #[command(subcommand)]
+        command: Savepoint,
+    },
     /// The page's users: everything after `user` goes to `millrace-gateway user`
     #[command(disable_help_flag = true)]
     User {
@@ -189,6 +199,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Component { action, name } => commands::component(&layout, &name, action).await,
         Command::Chaos(options) => chaos::run(&layout, &options).await,
         Command::Bench(options) => bench::run(&layout, &options).await,
+        Command::Savepoint { command } => savepoint::run(&layout, &command).await,
         Command::User { args } => commands::user(&layout, &args),
     }
 }

@@ -43,6 +43,7 @@ pub mod process;
 pub mod progress;
 pub mod ready;
 pub mod reset;
+pub mod savepoint;
 pub mod server;
 pub mod specs;
 pub mod state;

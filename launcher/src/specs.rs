@@ -70,6 +70,8 @@ pub struct Plan<'a> {
     pub programs: &'a Path,
     /// The built dashboard.
     pub dashboard: &'a Path,
+    /// Where checkpoints are kept.
+    pub checkpoints: &'a str,
     /// For the page's first user, at the first start.
     pub admin_password: Option<&'a str>,
 }
@@ -145,8 +147,7 @@ impl Plan<'_> {
     fn processor(&self, n: u16) -> Spec {
         let name = format!("processor-{n}");
         let port = self.ports.processor(n);
-        let checkpoints = format!("file://{}", self.layout.checkpoints().display());
-        let env = vec![("MILLRACE_CHECKPOINT_URL".to_owned(), checkpoints)];
+        let env = vec![("MILLRACE_CHECKPOINT_URL".to_owned(), self.checkpoints.to_owned())];
         let program = self.own(&name, "millrace-processor", &["run"], Some(port), env);
         Spec { eager: true, ..self.spec(name, program, Self::healthy(port), 10) }
     }

@@ -25,6 +25,9 @@ pub struct State {
     pub workers: u16,
     /// Where Elasticsearch keeps its files: outside the data folder if its user cannot reach that.
     pub elasticsearch: Option<PathBuf>,
+    /// `--checkpoint-url` of the latest start that had one.
+    #[serde(default)]
+    pub checkpoint_url: Option<String>,
     /// The gateway has its first user; no password needs to be made up any more.
     pub admin_created: bool,
 }
@@ -36,6 +39,7 @@ impl Default for State {
             port_base: None,
             workers: DEFAULT_WORKERS,
             elasticsearch: None,
+            checkpoint_url: None,
             admin_created: false,
         }
     }
@@ -70,6 +74,11 @@ impl State {
     /// Remembers it.
     pub fn save(&self, layout: &Layout) -> Result<()> {
         write_private(&layout.state(), &serde_json::to_string_pretty(self)?)
+    }
+
+    /// Where checkpoints are kept.
+    pub fn checkpoints(&self, layout: &Layout) -> String {
+        self.checkpoint_url.clone().unwrap_or_else(|| format!("file://{}", layout.checkpoints().display()))
     }
 
     /// The ports of the latest start.

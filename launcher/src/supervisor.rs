@@ -42,6 +42,8 @@ pub struct Options {
     pub port_base: Option<u16>,
     /// `--workers`.
     pub workers: Option<u16>,
+    /// `--checkpoint-url`.
+    pub checkpoint_url: Option<String>,
     /// `--only`.
     pub only: Vec<String>,
     /// For the page's first user, if this is the first start.
@@ -96,6 +98,7 @@ async fn start(options: &Options, board: &Rc<Board>, handles: &Handles) -> Resul
     let mut state = State::load(layout)?.unwrap_or_default();
     state.port_base = options.port_base.or(state.port_base);
     state.workers = options.workers.unwrap_or(state.workers);
+    state.checkpoint_url = options.checkpoint_url.clone().or(state.checkpoint_url);
     let ports = state.ports();
     board.url(ports.url());
     let is_wanted = |name: &str| specs::wanted(&options.only, name);
@@ -139,6 +142,7 @@ async fn start(options: &Options, board: &Rc<Board>, handles: &Handles) -> Resul
         layout,
         ports,
         workers: state.workers,
+        checkpoints: &state.checkpoints(layout),
         credentials: &credentials,
         services: &services,
         java: &java,

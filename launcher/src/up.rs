@@ -67,6 +67,7 @@ async fn supervise(
         layout: layout.clone(),
         port_base: up.port_base,
         workers: up.workers,
+        checkpoint_url: up.checkpoint_url.clone(),
         only: up.only.clone(),
         admin_password,
         programs,
@@ -129,6 +130,7 @@ async fn detach(
     command.arg("up").arg("--supervisor").arg("--data").arg(layout.root());
     command.args(up.port_base.iter().flat_map(|n| ["--port-base".to_owned(), n.to_string()]));
     command.args(up.workers.iter().flat_map(|n| ["--workers".to_owned(), n.to_string()]));
+    command.args(up.checkpoint_url.iter().flat_map(|url| ["--checkpoint-url", url]));
     command.args(up.only.iter().flat_map(|name| ["--only", name]));
     command.envs(admin_password.map(|password| (PASSWORD, password)));
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

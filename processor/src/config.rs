@@ -16,7 +16,8 @@ pub struct RunArgs {
     /// This process.
     #[command(flatten)]
     pub service: ServiceArgs,
-    /// Where checkpoints are kept: the URL of a folder (`file:///..`).
+    /// Where checkpoints are kept: the URL of a folder (`file:///..`) or of an S3 bucket (`s3://bucket/prefix`; endpoint
+    /// and credentials come from the usual `AWS_` variables).
     #[arg(long, env = "MILLRACE_CHECKPOINT_URL")]
     pub checkpoint_url: url::Url,
     /// Time between checkpoints of a task, ms.

@@ -6,3 +6,4 @@ pub mod checkpoint;
 pub mod config;
 pub mod index;
 pub mod runtime;
+pub mod savepoint;

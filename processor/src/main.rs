@@ -1,7 +1,8 @@
-//! `millrace-processor run` and `millrace-processor index`.
+//! `millrace-processor run`, `index` and `savepoint`.
 
 use clap::{Parser, Subcommand};
 use millrace_processor::config::{IndexArgs, RunArgs};
+use millrace_processor::savepoint::{self, SavepointArgs};
 use millrace_processor::{apps, index, runtime};
 
 /// Millrace's stream processor.
@@ -19,6 +20,8 @@ enum Command {
     Run(RunArgs),
     /// Copies the result topics into Elasticsearch.
     Index(IndexArgs),
+    /// Makes, shows and restores savepoints.
+    Savepoint(SavepointArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -28,5 +31,6 @@ fn main() -> anyhow::Result<()> {
             runtime::run(args, apps)
         }
         Command::Index(args) => index::run(args),
+        Command::Savepoint(args) => savepoint::run(args, apps::ALL),
     }
 }

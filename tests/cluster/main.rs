@@ -19,6 +19,7 @@ mod foreign_client;
 mod ledger;
 mod live;
 mod repartition;
+mod savepoints;
 mod search;
 mod terminal;
 mod throughput;

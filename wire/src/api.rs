@@ -227,7 +227,7 @@ pub struct Ledger {
     pub balanced: bool,
     /// What does not balance, with its place.
     pub findings: Vec<String>,
-    /// Results of all jobs.
+    /// Results of all jobs, those included that were emitted again after a savepoint was restored.
     pub emitted: u64,
     /// Documents in Elasticsearch; `None` while it does not answer.
     pub indexed: Option<u64>,

@@ -29,6 +29,23 @@ pub struct Entry {
     pub jobs: Vec<JobCount>,
 }
 
+/// Results that count no longer since a savepoint was restored, although they are in their topics: the task's own count
+/// has gone back. Its key is `<app>/<partition>/undone/<at_ms>`, so that each restore has its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Undone {
+    /// [`FORMAT`].
+    pub v: u32,
+    /// App.
+    pub app: String,
+    /// Partition of the task.
+    pub partition: i32,
+    /// When it was restored, epoch ms.
+    pub at_ms: i64,
+    /// How many results; negative if the savepoint was ahead of the task.
+    pub emitted: i64,
+}
+
 /// What a job has done with what it saw. `records = filtered + late + pending + done`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobCount {

@@ -246,7 +246,7 @@ pub struct Checkpoint {
     pub duration_ms: f64,
     /// How long it held up processing, ms.
     pub blocked_ms: f64,
-    /// Snapshot and manifest.
+    /// All files of it, those that it shares with the ones before included.
     pub bytes: u64,
     /// Entries of keyed state.
     pub entries: u64,
@@ -254,6 +254,10 @@ pub struct Checkpoint {
     pub offset: i64,
     /// Why it failed; `None` if it is durable.
     pub error: Option<String>,
+    /// The file that was new: what has changed since the one before, or everything, compacted.
+    pub written_bytes: u64,
+    /// Number of files: a base and the deltas behind it.
+    pub files: u32,
 }
 
 /// A task's state put back.
@@ -273,6 +277,8 @@ pub struct Recovery {
     pub changelog_records: u64,
     /// Input offset at which processing goes on.
     pub offset: i64,
+    /// Newer checkpoints that could not be used, and why.
+    pub passed_over: Vec<String>,
 }
 
 /// The indexer.

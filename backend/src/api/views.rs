@@ -1,5 +1,6 @@
 //! What can be read. No handler here waits for Kafka: they answer from what the threads have read, and say how old it is.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,7 +11,7 @@ use millrace_wire::api::{
 };
 use millrace_wire::control::MAX_RATE;
 use millrace_wire::live::Overview;
-use millrace_wire::telemetry::{Body, Checkpoint, JobDescriptor};
+use millrace_wire::telemetry::{Body, Checkpoint, JobDescriptor, Recovery};
 use millrace_wire::topic;
 
 use crate::clock::{locked, time_of_day};
@@ -145,7 +146,24 @@ pub async fn checkpoints(
     let state = locked(&gateway.state);
     let descriptor = state.job(&id).ok_or_else(|| unknown_job(&state))?;
     let of_app = state.checkpoints().0.iter().rev().filter(|c| c.app == descriptor.app).cloned().collect();
-    Ok(heard(&state, of_app))
+    let Json(mut listing) = heard(&state, of_app);
+    if listing.problem.is_none() {
+        listing.problem = passed_over(&descriptor.app, state.recoveries().0);
+    }
+    Ok(Json(listing))
+}
+
+/// What the newest recovery of each task could not use.
+fn passed_over(app: &str, recoveries: &VecDeque<Recovery>) -> Option<String> {
+    let newest: BTreeMap<i32, &Recovery> =
+        recoveries.iter().filter(|r| r.app == app).map(|r| (r.partition, r)).collect();
+    let told = newest.values().filter(|r| !r.passed_over.is_empty()).map(|r| {
+        let from = r.checkpoint.map_or_else(|| "the changelog".to_owned(), |id| format!("checkpoint {id}"));
+        let (at, reasons) = (time_of_day(r.at_ms), r.passed_over.join("; "));
+        format!("{app}/{} was put back from {from} at {at}, passing over {reasons}", r.partition)
+    });
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| told.join(". "))
 }
 
 pub async fn producers(State(gateway): State<Arc<Gateway>>) -> Json<Listing<ProducerView>> {
@@ -182,4 +200,29 @@ pub async fn results(
 ) -> Result<Json<ResultsPage>, Refusal> {
     let Query(filter) = filter.map_err(|error| Refusal::invalid(error.body_text()))?;
     gateway.search.page(&index, &filter).await.map(Json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_that_was_passed_over_is_told_until_the_next_recovery() {
+        let recovery = |partition, at_ms, passed_over: &[&str]| Recovery {
+            app: "sensors".into(),
+            partition,
+            at_ms,
+            checkpoint: Some(6),
+            passed_over: passed_over.iter().map(|&reason| reason.to_owned()).collect(),
+            ..Recovery::default()
+        };
+        let mut all =
+            VecDeque::from([recovery(1, 0, &[]), recovery(3, 1_000, &["checkpoint 7: it is torn"])]);
+        let text =
+            "sensors/3 was put back from checkpoint 6 at 00:00:01 UTC, passing over checkpoint 7: it is torn";
+        assert_eq!(passed_over("sensors", &all).as_deref(), Some(text));
+        assert_eq!(passed_over("bank", &all), None);
+        all.push_back(recovery(3, 2_000, &[]));
+        assert_eq!(passed_over("sensors", &all), None);
+    }
 }

@@ -27,7 +27,9 @@ pub fn Checkpoints() -> impl IntoView {
                         </td>
                         <td class="n">{format::millis(c.duration_ms)}</td>
                         <td class="n">{format::millis(c.blocked_ms)}</td>
+                        <td class="n">{format::bytes(c.written_bytes)}</td>
                         <td class="n">{format::bytes(c.bytes)}</td>
+                        <td class="n">{c.files}</td>
                         <td class="n">{format::total(c.entries)}{state}</td>
                     </tr>
                 }
@@ -49,7 +51,8 @@ pub fn Checkpoints() -> impl IntoView {
                         <th scope="col" class="n">"Time"</th><th scope="col">"Task"</th>
                         <th scope="col" class="gauge"><span class="hidden">"Duration, drawn"</span></th>
                         <th scope="col" class="n">"Duration"</th><th scope="col" class="n">"Blocked"</th>
-                        <th scope="col" class="n">"Size"</th><th scope="col" class="n">"Entries"</th>
+                        <th scope="col" class="n">"Written"</th><th scope="col" class="n">"Size"</th>
+                        <th scope="col" class="n">"Files"</th><th scope="col" class="n">"Entries"</th>
                     </tr></thead>
                     <tbody data-testid="checkpoints">{rows}</tbody>
                 </table>
@@ -69,12 +72,16 @@ pub fn Recoveries() -> impl IntoView {
             let row = |r: &millrace_wire::telemetry::Recovery| {
                 let from =
                     r.checkpoint.map_or_else(|| "changelog only".to_owned(), |id| format!("checkpoint {id}"));
+                let passed_over = r.passed_over.iter().map(|reason| {
+                    view! { <br/><span class="ack bad">"✕ "{reason.clone()}</span> }
+                });
+                let passed_over = passed_over.collect_view();
                 view! {
                     <tr>
                         <td class="n">{format::clock(r.at_ms, page.utc_offset_min)}</td>
                         <td>{r.app.clone()}"/"{r.partition}</td>
                         <td class="n">{format::millis(r.duration_ms)}</td>
-                        <td>{from}</td>
+                        <td>{from}{passed_over}</td>
                         <td class="n">{format::total(r.changelog_records)}</td>
                         <td class="n">{format::grouped(r.offset)}</td>
                     </tr>

@@ -1,98 +1,33 @@
-//! Checkpoints: snapshots of a task's state, each with a manifest, at an `object_store` URL. They bound how much of the
-//! changelog a recovery has to read; the changelog alone would do.
+//! Checkpoints: a task's committed state at an `object_store` URL. They bound how much of the changelog a recovery has
+//! to read; the changelog alone would do.
 //!
-//! `<app>/<partition>/<id>.state` holds the entries, `<id>.json` the manifest. The manifest is written last: without
-//! one there is no checkpoint. The newest three are kept.
+//! ```text
+//! commit ─► Changes ─(10 s: handed over)─► Chain ─► 000000000007-<ms>.delta, .json ─► what no one names is removed
+//! ```
+//!
+//! What a task writes to its changelog is also kept here, the newest value of each key. A checkpoint hands that over to
+//! a background task and goes on: the worker is held up for microseconds, however large the state. The background task
+//! writes it as a *delta* behind the files of the checkpoint before; when there are many deltas, or large ones, it
+//! merges all of them into a new *base*. `<app>/<partition>/<id>-<ms>.json` is the manifest: it names the files that
+//! make up the checkpoint, with length and SHA-256, carries its own, and is written last: without a manifest there is no
+//! checkpoint.
+//!
+//! Kept are the newest three, and the newest of the chain before, so that a damaged base is not the end of all of them.
+//! A checkpoint of which anything is torn, missing or damaged is passed over for the one before it, and telemetry says so.
 
+mod chain;
+mod changes;
+mod collector;
 mod format;
+mod manifest;
 mod store;
 
-use millrace_core::Task;
-use millrace_service::clock;
-use millrace_wire::telemetry;
-use serde::{Deserialize, Serialize};
+pub use chain::Chain;
+pub use changes::Changes;
+pub use collector::Collector;
+pub use format::{Damaged, Encoded, Entry, entries, merged};
+pub use manifest::{FORMAT, File, Manifest, Unreadable, digest, seal};
+pub use store::{Found, Loaded, ReadError, Store};
 
-pub use format::{Damaged, Snapshot, entries};
-pub use store::{Loaded, Store};
-
-/// Version of manifest and state file.
-pub const FORMAT: u32 = 1;
 /// How many checkpoints of a task are kept.
 pub const RETAINED: usize = 3;
-
-/// What a checkpoint holds and where it stands. Timers are not in it: they follow from the windows in the state.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// [`FORMAT`].
-    pub version: u32,
-    /// App.
-    pub app: String,
-    /// Partition of the task.
-    pub partition: i32,
-    /// Rising per task.
-    pub id: u64,
-    /// When it was begun, epoch ms.
-    pub created_ms: i64,
-    /// Begun to durable (the state file; the manifest comes after), ms.
-    pub duration_ms: f64,
-    /// Next offset of each source.
-    pub offsets: Vec<(String, i64)>,
-    /// Offset of the changelog from which the state has to be continued.
-    pub changelog_offset: i64,
-    /// Event-time watermark, epoch ms.
-    pub watermark_ms: Option<i64>,
-    /// Versions of the jobs' parameters in force.
-    pub params: Vec<(String, i64)>,
-    /// Entries in the state file.
-    pub entries: u64,
-    /// Length of the state file.
-    pub bytes: u64,
-    /// Its SHA-256, hexadecimal.
-    pub sha256: String,
-}
-
-impl Manifest {
-    /// As telemetry tells it. `blocked_ms` is how long processing was held up.
-    pub fn telemetry(&self, blocked_ms: f64, error: Option<String>) -> telemetry::Checkpoint {
-        telemetry::Checkpoint {
-            app: self.app.clone(),
-            partition: self.partition,
-            id: self.id,
-            at_ms: clock::now_ms(),
-            duration_ms: self.duration_ms,
-            blocked_ms,
-            bytes: self.bytes,
-            entries: self.entries,
-            offset: self.offsets.first().map_or(0, |(_, offset)| *offset),
-            error,
-        }
-    }
-}
-
-/// Takes a task's state as it is: what has just been committed.
-pub fn take(
-    task: &mut dyn Task,
-    app: &str,
-    partition: i32,
-    id: u64,
-    changelog_offset: i64,
-) -> (Manifest, Snapshot) {
-    let mut snapshot = Snapshot::default();
-    task.snapshot(&mut |key, value| snapshot.push(key, value.unwrap_or_default()));
-    let manifest = Manifest {
-        version: FORMAT,
-        app: app.to_owned(),
-        partition,
-        id,
-        created_ms: clock::now_ms(),
-        duration_ms: 0.0,
-        offsets: task.offsets().into_iter().map(|(topic, offset)| (topic.to_owned(), offset)).collect(),
-        changelog_offset,
-        watermark_ms: task.watermark().get(),
-        params: task.jobs().into_iter().map(|job| (job.name.to_owned(), job.params_version)).collect(),
-        entries: snapshot.entries,
-        bytes: 0,
-        sha256: String::new(),
-    };
-    (manifest, snapshot)
-}

@@ -1,13 +1,15 @@
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use millrace_wire::telemetry;
+use anyhow::{Context, bail};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
-use sha2::{Digest, Sha256};
+use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::{FORMAT, Manifest, RETAINED, Snapshot};
+use super::manifest::{digest, id_of, unseal};
+use super::{File, Manifest};
 
 /// Where checkpoints are kept.
 #[derive(Clone)]
@@ -16,189 +18,239 @@ pub struct Store {
     root: Path,
 }
 
+/// Why an object can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is not what it was: asking again does not help.
+    #[error("{0}")]
+    Damaged(String),
+    /// It is not there.
+    #[error("{0} is missing")]
+    Missing(String),
+    /// The store does not answer.
+    #[error("the store does not answer: {0}")]
+    Away(#[from] object_store::Error),
+}
+
 /// A checkpoint that has been read and verified.
 #[derive(Debug)]
 pub struct Loaded {
     /// Its manifest.
     pub manifest: Manifest,
-    /// Its state file.
-    pub state: Vec<u8>,
+    /// Its files, the base first.
+    pub files: Vec<Vec<u8>>,
+}
+
+/// What there is of a task's checkpoints.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The newest usable one.
+    pub loaded: Option<Loaded>,
+    /// The newer ones, and why each is not usable.
+    pub passed_over: Vec<String>,
+    /// The largest id there is; `None`: not known, as the store does not answer.
+    pub largest_id: Option<u64>,
+    /// The store does not answer: there is no point in asking again now.
+    pub away: bool,
 }
 
 impl Store {
+    /// At `file:///..` or `s3://bucket/prefix`; S3's endpoint and credentials come from the usual `AWS_` variables.
+    ///
     /// # Errors
-    /// The URL is of no kind that is known here.
+    /// The URL is of no kind that is known here, or the variables do not go with it.
     pub fn open(url: &url::Url) -> anyhow::Result<Self> {
-        let (objects, root) = object_store::parse_url(url)
-            .with_context(|| format!("checkpoints can't be kept at {url}: give the URL of a folder, as in file:///var/lib/millrace/checkpoints"))?;
-        Ok(Self { objects: objects.into(), root })
+        let (objects, root) = match url.scheme() {
+            "file" => {
+                let (objects, root) = object_store::parse_url(url)
+                    .with_context(|| format!("checkpoints can't be kept at {url}"))?;
+                (Arc::from(objects), root)
+            }
+            "s3" => (s3(url)?, Path::from_url_path(url.path())?),
+            _ => bail!(
+                "checkpoints can't be kept at {url}: give a folder, as in file:///var/lib/millrace/checkpoints, or a \
+                 bucket, as in s3://bucket/prefix"
+            ),
+        };
+        Ok(Self { objects, root })
     }
 
-    fn folder(&self, app: &str, partition: i32) -> Path {
+    /// The folder of everything.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of a task's checkpoints.
+    pub fn folder(&self, app: &str, partition: i32) -> Path {
         self.root.clone().join(app).join(partition.to_string())
     }
 
-    fn file(&self, app: &str, partition: i32, id: u64, ending: &str) -> Path {
-        self.folder(app, partition).join(format!("{id:012}.{ending}"))
-    }
-
-    /// Writes a checkpoint and says what became of it. `blocked_ms` is how long processing was held up.
-    pub async fn complete(
-        &self,
-        mut manifest: Manifest,
-        snapshot: Snapshot,
-        begun: Instant,
-        blocked_ms: f64,
-    ) -> telemetry::Checkpoint {
-        let error = self.write(&mut manifest, snapshot, begun).await.err().map(|error| format!("{error:#}"));
-        if let Some(error) = &error {
-            let Manifest { app, partition, id, .. } = &manifest;
-            tracing::error!(app, partition, id, error, "a checkpoint failed; the ones before are kept");
-        }
-        manifest.telemetry(blocked_ms, error)
-    }
-
-    /// Writes a checkpoint and takes away the ones that are no longer kept. Completes the manifest.
+    /// Writes an object, all or nothing.
     ///
     /// # Errors
-    /// The store refuses; the checkpoints before are untouched.
-    pub async fn write(
-        &self,
-        manifest: &mut Manifest,
-        snapshot: Snapshot,
-        begun: Instant,
-    ) -> anyhow::Result<()> {
-        manifest.sha256 = hex(&Sha256::digest(&snapshot.bytes));
-        manifest.bytes = snapshot.bytes.len() as u64;
-        manifest.entries = snapshot.entries;
-        let (app, partition, id) = (manifest.app.clone(), manifest.partition, manifest.id);
-        self.objects.put(&self.file(&app, partition, id, "state"), PutPayload::from(snapshot.bytes)).await?;
-        manifest.duration_ms = begun.elapsed().as_secs_f64() * 1_000.0;
-        let text = serde_json::to_vec_pretty(manifest)?;
-        self.objects.put(&self.file(&app, partition, id, "json"), PutPayload::from(text)).await?;
-        for old in self.ids(&app, partition).await?.into_iter().skip(RETAINED) {
-            // The manifest first: a state file alone is no checkpoint.
-            for ending in ["json", "state"] {
-                if let Err(error) = self.objects.delete(&self.file(&app, partition, old, ending)).await {
-                    tracing::warn!(%error, app, partition, id = old, "an old checkpoint could not be removed");
-                }
-            }
-        }
+    /// The store refuses or does not answer.
+    pub async fn put(&self, folder: &Path, name: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
+        self.objects.put(&folder.clone().join(name), PutPayload::from(bytes)).await?;
         Ok(())
     }
 
-    /// Ids of the complete checkpoints of a task, newest first.
-    async fn ids(&self, app: &str, partition: i32) -> anyhow::Result<Vec<u64>> {
-        let listing = self.objects.list_with_delimiter(Some(&self.folder(app, partition))).await?;
-        let names =
-            listing.objects.iter().filter_map(|object| object.location.filename()?.strip_suffix(".json"));
-        let mut ids: Vec<u64> = names.filter_map(|name| name.parse().ok()).collect();
-        ids.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(ids)
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// It is not there, or the store does not answer.
+    pub async fn get(&self, folder: &Path, name: &str) -> Result<Vec<u8>, ReadError> {
+        let object = self.objects.get(&folder.clone().join(name)).await.map_err(|error| match error {
+            object_store::Error::NotFound { .. } => ReadError::Missing(name.to_owned()),
+            error => ReadError::Away(error),
+        })?;
+        Ok(object.bytes().await?.into())
     }
 
-    /// The newest checkpoint of a task that can be read and satisfies `usable`. One that is torn or damaged is passed
-    /// over, with a word in the log. Also returns the largest id there is, so that ids keep rising.
+    /// Removes an object.
     ///
     /// # Errors
     /// The store does not answer.
+    pub async fn delete(&self, folder: &Path, name: &str) -> anyhow::Result<()> {
+        Ok(self.objects.delete(&folder.clone().join(name)).await?)
+    }
+
+    /// Names in a folder that begin with an id, in order: oldest first.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn names(&self, folder: &Path) -> anyhow::Result<Vec<String>> {
+        let listing = self.objects.list_with_delimiter(Some(folder)).await?;
+        let names = listing.objects.iter().filter_map(|object| object.location.filename());
+        let mut names: Vec<String> = names.filter(|name| id_of(name).is_some()).map(str::to_owned).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Names of the folders in a folder, in order.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn folders(&self, folder: &Path) -> anyhow::Result<Vec<String>> {
+        let listing = self.objects.list_with_delimiter(Some(folder)).await?;
+        let names = listing.common_prefixes.iter().filter_map(|path| path.filename());
+        let mut names: Vec<String> = names.map(str::to_owned).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Reads what [`seal`](super::seal) wrote.
+    ///
+    /// # Errors
+    /// It is missing or damaged, or the store does not answer.
+    pub async fn sealed<T: Serialize + DeserializeOwned>(
+        &self,
+        folder: &Path,
+        name: &str,
+    ) -> Result<T, ReadError> {
+        unseal(&self.get(folder, name).await?).map_err(|error| ReadError::Damaged(error.to_string()))
+    }
+
+    /// Reads a file and verifies it.
+    ///
+    /// # Errors
+    /// It is damaged or missing, or the store does not answer.
+    pub async fn file(&self, folder: &Path, file: &File) -> Result<Vec<u8>, ReadError> {
+        let bytes = self.get(folder, &file.name).await?;
+        if bytes.len() as u64 != file.bytes {
+            let text = format!("{} has {} bytes of {}", file.name, bytes.len(), file.bytes);
+            return Err(ReadError::Damaged(text));
+        }
+        if digest(&bytes) != file.sha256 {
+            return Err(ReadError::Damaged(format!("the checksum of {} is wrong", file.name)));
+        }
+        Ok(bytes)
+    }
+
+    /// The newest checkpoint of a task that can be read and satisfies `usable`. One that is torn, damaged or incomplete
+    /// is passed over for the one before it. Without any there is still the changelog, so nothing here is an error.
     pub async fn newest(
         &self,
         app: &str,
         partition: i32,
         usable: impl Fn(&Manifest) -> Result<(), String>,
-    ) -> anyhow::Result<(Option<Loaded>, u64)> {
-        let ids = self.ids(app, partition).await.context("the checkpoints can't be listed")?;
-        for &id in &ids {
-            match self.read(app, partition, id).await {
-                Ok(loaded) => match usable(&loaded.manifest) {
-                    Ok(()) => return Ok((Some(loaded), ids.first().copied().unwrap_or(0))),
-                    Err(reason) => tracing::warn!(app, partition, id, reason, "a checkpoint was passed over"),
-                },
+    ) -> Found {
+        let folder = self.folder(app, partition);
+        let mut found = Found::default();
+        let names = match self.names(&folder).await {
+            Ok(names) => names,
+            Err(error) => {
+                let reason = format!("the checkpoints can't be listed: {error:#}");
+                tracing::warn!(app, partition, reason, "no checkpoint is used");
+                found.passed_over.push(reason);
+                found.away = true;
+                return found;
+            }
+        };
+        found.largest_id = Some(names.last().and_then(|name| id_of(name)).unwrap_or(0));
+        for name in names.iter().rev().filter(|name| name.ends_with(".json")) {
+            match self.load(&folder, name, &usable).await {
+                Ok(loaded) => {
+                    found.loaded = Some(loaded);
+                    break;
+                }
                 Err(error) => {
-                    tracing::warn!(
-                        app,
-                        partition,
-                        id,
-                        error = format!("{error:#}"),
-                        "a checkpoint was passed over"
-                    );
+                    let (id, reason) = (id_of(name).unwrap_or(0), error.to_string());
+                    tracing::warn!(app, partition, id, reason, "a checkpoint was passed over");
+                    found.passed_over.push(format!("checkpoint {id}: {reason}"));
+                    found.away = matches!(error, ReadError::Away(_));
+                    if found.away {
+                        break;
+                    }
                 }
             }
         }
-        Ok((None, ids.first().copied().unwrap_or(0)))
+        found
     }
 
-    async fn read(&self, app: &str, partition: i32, id: u64) -> anyhow::Result<Loaded> {
-        let get = async |ending| -> anyhow::Result<Vec<u8>> {
-            let object = self.objects.get(&self.file(app, partition, id, ending)).await?;
-            Ok(object.bytes().await?.to_vec())
-        };
-        let manifest: Manifest =
-            serde_json::from_slice(&get("json").await?).context("its manifest can't be read")?;
-        if manifest.version != FORMAT {
-            bail!("it is of version {}, this build reads {FORMAT}", manifest.version);
+    async fn load(
+        &self,
+        folder: &Path,
+        name: &str,
+        usable: &impl Fn(&Manifest) -> Result<(), String>,
+    ) -> Result<Loaded, ReadError> {
+        let manifest: Manifest = self.sealed(folder, name).await?;
+        usable(&manifest).map_err(ReadError::Damaged)?;
+        let mut files = Vec::new();
+        for file in &manifest.files {
+            files.push(self.file(folder, file).await?);
         }
-        let state = get("state").await.context("its state file can't be read")?;
-        ensure!(
-            manifest.bytes == state.len() as u64,
-            "its state file has {} bytes of {}",
-            state.len(),
-            manifest.bytes
-        );
-        ensure!(manifest.sha256 == hex(&Sha256::digest(&state)), "the checksum of its state file is wrong");
-        Ok(Loaded { manifest, state })
+        Ok(Loaded { manifest, files })
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+/// A bucket. A store that is away is found out after seconds: the changelog alone will do for a recovery, and a
+/// checkpoint that failed is part of the next one.
+fn s3(url: &url::Url) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    // There already is one if this is the second store of the process.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let retry =
+        RetryConfig { max_retries: 2, retry_timeout: Duration::from_secs(10), ..RetryConfig::default() };
+    let objects = AmazonS3Builder::from_env()
+        .with_url(url.as_str())
+        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), "3s")
+        .with_retry(retry)
+        .build();
+    let why = || {
+        format!(
+            "checkpoints can't be kept at {url}: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION say how to reach \
+             it, AWS_ENDPOINT_URL where it is not Amazon's"
+        )
+    };
+    Ok(Arc::new(objects.with_context(why)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn manifest(id: u64) -> Manifest {
-        Manifest {
-            version: FORMAT,
-            app: "sensors".into(),
-            partition: 3,
-            id,
-            created_ms: 0,
-            duration_ms: 0.0,
-            offsets: vec![("iot-sensors".into(), 7)],
-            changelog_offset: 5,
-            watermark_ms: None,
-            params: Vec::new(),
-            entries: 0,
-            bytes: 0,
-            sha256: String::new(),
-        }
-    }
-
-    #[tokio::test]
-    async fn three_are_kept_and_a_damaged_one_falls_back_to_the_one_before() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&url::Url::from_directory_path(dir.path()).unwrap()).unwrap();
-        assert!(store.newest("sensors", 3, |_| Ok(())).await.unwrap().0.is_none());
-        for id in 1..=5 {
-            let mut snapshot = Snapshot::default();
-            snapshot.push(b"key", &id.to_string().into_bytes());
-            store.write(&mut manifest(id), snapshot, Instant::now()).await.unwrap();
-        }
-        let folder = dir.path().join("sensors/3");
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 6);
-        let newest = async || {
-            let (loaded, largest) = store.newest("sensors", 3, |_| Ok(())).await.unwrap();
-            (loaded.map(|l| l.manifest.id), largest)
-        };
-        assert_eq!(newest().await, (Some(5), 5));
-        std::fs::write(folder.join("000000000005.state"), b"something else").unwrap();
-        assert_eq!(newest().await, (Some(4), 5));
-        std::fs::remove_file(folder.join("000000000004.state")).unwrap();
-        assert_eq!(newest().await, (Some(3), 5));
-        std::fs::write(folder.join("000000000003.json"), b"{").unwrap();
-        assert_eq!(newest().await, (None, 5));
+    #[test]
+    fn a_url_that_is_no_store_is_refused_with_what_would_be_one() {
+        let error = Store::open(&url::Url::parse("ftp://somewhere/else").unwrap()).err().unwrap();
+        assert!(error.to_string().contains("file:///"), "{error}");
     }
 }

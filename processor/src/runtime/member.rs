@@ -143,6 +143,8 @@ impl Member {
                 bootstrap.push((source.topic, restorer.end_of(source.topic, partition)?));
             }
             tracing::info!(recovery = ?restored.recovery, "task restored");
+            // What was read is the next checkpoint's: then it need not be read again.
+            let progressed = restored.recovery.changelog_records > 0;
             env.status.recovery(restored.recovery);
             // Spread, so that the tasks of a worker do not all write at once.
             let turn = u32::try_from(partition.rem_euclid(topic::PARTITIONS)).unwrap_or(0);
@@ -150,9 +152,9 @@ impl Member {
                 told: Told::of(&*restored.task),
                 task: restored.task,
                 changelog_offset: restored.changelog_offset,
-                checkpoint_id: restored.checkpoint_id,
+                checkpoints: restored.checkpoints,
                 next_checkpoint: Instant::now() + env.args.checkpoint_interval() / 6 * turn,
-                progressed: false,
+                progressed,
                 bootstrap,
                 touched: false,
             };

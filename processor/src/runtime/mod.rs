@@ -11,15 +11,16 @@
 //! next one starts from what is committed ([`restart`]). Other threads see the worker only through [`status`].
 
 mod assignment;
+pub(crate) mod changelog;
 mod environment;
 mod member;
 mod outbox;
-mod restart;
-mod restore;
+pub(crate) mod restart;
+pub(crate) mod restore;
 mod session;
 mod status;
-mod tasks;
-mod transaction;
+pub(crate) mod tasks;
+pub(crate) mod transaction;
 mod worker;
 
 pub use assignment::{Assignment, Change};

@@ -1,24 +1,22 @@
 //! Putting a task's state back: the newest checkpoint, then the changelog behind it.
 
-use std::time::{Duration, Instant};
+use std::cell::Cell;
+use std::time::Instant;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::bail;
 use millrace_core::{Application, Task};
 use millrace_service::clock;
 use millrace_wire::telemetry::{Recovery, WorkerState};
-use millrace_wire::topic;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::{Message, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 
+use super::changelog::Changelog;
 use super::environment::Environment;
 use super::restart::SessionError;
-use crate::checkpoint::entries;
+use crate::checkpoint::{Chain, Changes, Collector, Found, Manifest, merged};
 
-/// How long a broker may take to answer.
-const CALL: Duration = Duration::from_secs(10);
-/// How long the changelog may stand still, with a transaction of a former owner open.
-const STABLE: Duration = Duration::from_secs(60);
+/// A checkpoint that is older is not used: Kafka keeps a record that says that a key is gone for 24 h
+/// (`delete.retention.ms`), so behind an older checkpoint one may be missing, and the key would be back.
+const TOO_OLD_MS: i64 = 23 * 3_600_000;
 
 /// A task that is ready to go on.
 pub struct Restored {
@@ -26,46 +24,28 @@ pub struct Restored {
     pub task: Box<dyn Task>,
     /// Offset behind the last changelog record applied.
     pub changelog_offset: i64,
-    /// Largest checkpoint id so far.
-    pub checkpoint_id: u64,
+    /// Its checkpoints.
+    pub checkpoints: Collector,
     /// How it went.
     pub recovery: Recovery,
 }
 
-/// Reads changelogs.
+/// Restores tasks of an app.
 pub struct Restorer<'a> {
     app: &'static dyn Application,
-    changelog: String,
-    /// Reads what is committed, and says where it ends.
-    committed: BaseConsumer,
-    /// Says where the log ends, open transactions included.
-    uncommitted: BaseConsumer,
+    changelog: Changelog,
     env: &'a Environment<'a>,
+    /// The store did not answer for one task: the others do not wait for it too.
+    store_away: Cell<bool>,
 }
 
 impl<'a> Restorer<'a> {
     /// # Errors
     /// The clients can't be made.
     pub fn new(app: &'static dyn Application, env: &'a Environment<'_>) -> Result<Self, SessionError> {
-        let (kafka, component) = (&env.args.kafka, env.args.component());
-        let client = |isolation: &str| {
-            let id = format!("{component}-restore");
-            kafka
-                .consumer(&id, &id, isolation)
-                .set("enable.partition.eof", "true")
-                // The end of a changelog is known when a fetch has waited so long for more: once per task.
-                .set("fetch.wait.max.ms", "10")
-                .create()
-                .context("the restoring consumer can't be made")
-                .map_err(SessionError::Kafka)
-        };
-        Ok(Self {
-            app,
-            changelog: topic::changelog(app.name()),
-            committed: client("read_committed")?,
-            uncommitted: client("read_uncommitted")?,
-            env,
-        })
+        let client = format!("{}-restore", env.args.component());
+        let changelog = Changelog::new(&env.args.kafka, &client, app.name(), env.shutdown)?;
+        Ok(Self { app, changelog, env, store_away: Cell::new(false) })
     }
 
     /// Restores the task of a partition.
@@ -74,92 +54,48 @@ impl<'a> Restorer<'a> {
     /// Kafka does not answer, or the state can't be read.
     pub fn restore(&self, partition: i32) -> Result<Restored, SessionError> {
         let (started, app) = (Instant::now(), self.app.name());
-        let end = self.stable_end(partition)?;
-        let usable = |manifest: &crate::checkpoint::Manifest| {
-            let offset = manifest.changelog_offset;
-            if offset <= end {
-                Ok(())
-            } else {
-                Err(format!("it stands at changelog offset {offset}, the changelog ends at {end}"))
-            }
+        let end = self.changelog.stable_end(partition)?;
+        let Found { loaded, passed_over, largest_id, away } = if self.store_away.get() {
+            let passed_over = vec!["the store of checkpoints does not answer".to_owned()];
+            Found { passed_over, away: true, ..Found::default() }
+        } else {
+            self.env.runtime.block_on(self.env.store.newest(app, partition, usable(end)))
         };
-        let newest = self.env.store.newest(app, partition, usable);
-        let (checkpoint, checkpoint_id) =
-            self.env.runtime.block_on(newest).map_err(SessionError::app(app))?;
+        self.store_away.set(away);
         let mut task = self.app.task(partition).map_err(SessionError::app(app))?;
         let mut from = 0;
-        if let Some(checkpoint) = &checkpoint {
+        if let Some(checkpoint) = &loaded {
             from = checkpoint.manifest.changelog_offset;
-            for entry in entries(&checkpoint.state) {
+            let files: Vec<&[u8]> = checkpoint.files.iter().map(Vec::as_slice).collect();
+            for entry in merged(&files) {
                 let (key, value) = entry.map_err(SessionError::app(app))?;
                 load(&mut *task, key, Some(value)).map_err(SessionError::app(app))?;
             }
         }
-        let changelog_records = if from < end { self.replay(&mut *task, partition, from)? } else { 0 };
+        // What the checkpoint does not have yet is the beginning of the next one.
+        let mut changes = Changes::default();
+        let changelog_records = self.changelog.read(partition, from, end, |records, key, value| {
+            changes.put(key, value);
+            if records % 10_000 == 0 {
+                self.env.status.set_state(app, WorkerState::Restoring { records });
+            }
+            load(&mut *task, key, value).map_err(SessionError::app(app))
+        })?;
         task.start();
+        let manifest = loaded.map(|checkpoint| checkpoint.manifest);
         let recovery = Recovery {
             app: app.to_owned(),
             partition,
             at_ms: clock::now_ms(),
             duration_ms: started.elapsed().as_secs_f64() * 1_000.0,
-            checkpoint: checkpoint.map(|c| c.manifest.id),
+            checkpoint: manifest.as_ref().map(|manifest| manifest.id),
             changelog_records,
             offset: task.offsets().first().map_or(0, |(_, offset)| *offset),
+            passed_over,
         };
-        Ok(Restored { task, changelog_offset: end, checkpoint_id, recovery })
-    }
-
-    /// The end of the changelog, once no transaction is open in it: a former owner's last one counts if it was
-    /// committed, and only its markers in the log tell.
-    fn stable_end(&self, partition: i32) -> Result<i64, SessionError> {
-        let started = Instant::now();
-        let (_, end) = self.uncommitted.fetch_watermarks(&self.changelog, partition, CALL)?;
-        loop {
-            let (_, stable) = self.committed.fetch_watermarks(&self.changelog, partition, CALL)?;
-            if stable >= end {
-                return Ok(end);
-            }
-            if started.elapsed() > STABLE || self.env.shutdown.requested() {
-                return Err(SessionError::Kafka(anyhow!(
-                    "{}/{partition} has had a transaction open for {:.0} s (offsets {stable} to {end})",
-                    self.changelog,
-                    started.elapsed().as_secs_f64()
-                )));
-            }
-            // Waiting for the coordinator's markers; the poll also serves the client.
-            self.committed.poll(Duration::from_millis(10));
-        }
-    }
-
-    fn replay(&self, task: &mut dyn Task, partition: i32, from: i64) -> Result<u64, SessionError> {
-        let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(&self.changelog, partition, Offset::Offset(from))?;
-        self.committed.assign(&assignment)?;
-        let mut records = 0;
-        let mut heard = Instant::now();
-        loop {
-            match self.committed.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => {
-                    heard = Instant::now();
-                    records += 1;
-                    load(task, message.key().unwrap_or_default(), message.payload())
-                        .map_err(SessionError::app(self.app.name()))?;
-                    if records % 10_000 == 0 {
-                        self.env.status.set_state(self.app.name(), WorkerState::Restoring { records });
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(at))) if at == partition => break,
-                // Of a partition read before.
-                Some(Err(KafkaError::PartitionEOF(_))) => {}
-                Some(Err(error)) => tracing::warn!(%error, "reading the changelog failed, trying again"),
-                None => {}
-            }
-            if heard.elapsed() > STABLE || self.env.shutdown.requested() {
-                return Err(SessionError::Kafka(anyhow!("{}/{partition} can't be read", self.changelog)));
-            }
-        }
-        self.committed.unassign()?;
-        Ok(records)
+        let chain = Chain::new(self.env.store.clone(), app, partition, largest_id, manifest);
+        let checkpoints = Collector::new(chain, changes);
+        Ok(Restored { task, changelog_offset: end, checkpoints, recovery })
     }
 
     /// Where a reference topic ends now.
@@ -167,12 +103,30 @@ impl<'a> Restorer<'a> {
     /// # Errors
     /// Kafka does not answer.
     pub fn end_of(&self, topic: &str, partition: i32) -> Result<i64, SessionError> {
-        let (start, end) = self.committed.fetch_watermarks(topic, partition, CALL)?;
+        let (start, end) = self.changelog.bounds_of(topic, partition)?;
         Ok(if start == end { 0 } else { end })
     }
 }
 
-fn load(task: &mut dyn Task, key: &[u8], value: Option<&[u8]>) -> anyhow::Result<()> {
+/// Whether a checkpoint can be used with a changelog that ends at `end`; otherwise why not.
+pub fn usable(end: i64) -> impl Fn(&Manifest) -> Result<(), String> {
+    move |manifest| {
+        let (offset, age) = (manifest.changelog_offset, clock::now_ms() - manifest.created_ms);
+        if offset > end {
+            Err(format!("it stands at changelog offset {offset}, the changelog ends at {end}"))
+        } else if age > TOO_OLD_MS {
+            Err(format!("it is {} h old", age / 3_600_000))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Puts an entry of state back.
+///
+/// # Errors
+/// The bytes can't be read.
+pub fn load(task: &mut dyn Task, key: &[u8], value: Option<&[u8]>) -> anyhow::Result<()> {
     if !task.load(key, value)? {
         tracing::debug!("state of a job that is no longer there was passed over");
     }
@@ -180,7 +134,7 @@ fn load(task: &mut dyn Task, key: &[u8], value: Option<&[u8]>) -> anyhow::Result
 }
 
 /// The group's committed offsets and the ones in the state were written by the same transaction: they agree, or
-/// somebody has changed one of them.
+/// somebody has changed one of them. Offset 0 is the same as none.
 ///
 /// # Errors
 /// They differ.
@@ -197,7 +151,7 @@ pub fn check_offsets(
             Offset::Offset(offset) => Some(offset),
             _ => None,
         });
-        if ours != group {
+        if ours.unwrap_or(0) != group.unwrap_or(0) {
             bail!(
                 "{topic}/{partition}: the state stands at offset {ours:?}, the consumer group at {group:?}. Both are \
                  written together, so one of them was changed from outside: put the group's offset back, or clear \

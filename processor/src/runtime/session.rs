@@ -12,7 +12,6 @@ use super::environment::Environment;
 use super::member::Member;
 use super::restart::SessionError;
 use super::transaction::Transactions;
-use crate::checkpoint;
 
 /// How long to wait for a record when there is none; commands and timers are looked at in between.
 const IDLE_WAIT: Duration = Duration::from_millis(10);
@@ -20,6 +19,8 @@ const IDLE_WAIT: Duration = Duration::from_millis(10);
 const BEHIND_MS: i64 = 2_000;
 /// So many times longer are transactions then.
 const CATCH_UP: u32 = 5;
+/// How long a transaction may be open: what Kafka waits for a worker that is gone.
+const TRANSACTION: Duration = Duration::from_secs(15);
 /// How often figures are handed to telemetry.
 const FIGURES_EVERY: Duration = Duration::from_millis(150);
 
@@ -38,7 +39,8 @@ impl<'a, 'e> Session<'a, 'e> {
     /// Kafka does not answer, or refuses.
     pub fn start(env: &'e mut Environment<'a>) -> Result<Self, SessionError> {
         let changelogs = env.apps.iter().map(|memory| topic::changelog(memory.app.name())).collect();
-        let transactions = Transactions::start(&env.args.kafka, env.args.component(), changelogs)?;
+        let transactions =
+            Transactions::start(&env.args.kafka, env.args.component(), changelogs, TRANSACTION)?;
         Ok(Self { env, transactions, members: Vec::new(), figures_told: Instant::now() })
     }
 
@@ -238,21 +240,17 @@ impl<'a, 'e> Session<'a, 'e> {
                 if !state.progressed || state.next_checkpoint > Instant::now() {
                     continue;
                 }
-                let begun = Instant::now();
-                state.next_checkpoint = begun + interval;
+                let app = memory.app.name();
+                let (task, offset) = (&mut *state.task, state.changelog_offset);
+                let Some(write) = state.checkpoints.begin(task, app, partition, offset) else {
+                    // The one before is still being written: what has changed goes on being collected.
+                    continue;
+                };
+                state.next_checkpoint = Instant::now() + interval;
                 state.progressed = false;
-                state.checkpoint_id += 1;
-                let (manifest, snapshot) = checkpoint::take(
-                    &mut *state.task,
-                    memory.app.name(),
-                    partition,
-                    state.checkpoint_id,
-                    state.changelog_offset,
-                );
-                let blocked_ms = begun.elapsed().as_secs_f64() * 1_000.0;
-                let (store, status) = (self.env.store.clone(), self.env.status.clone());
+                let status = self.env.status.clone();
                 self.env.runtime.spawn(async move {
-                    status.checkpoint(store.complete(manifest, snapshot, begun, blocked_ms).await);
+                    status.checkpoint(write.await);
                 });
             }
         }

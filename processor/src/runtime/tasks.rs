@@ -16,6 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::restart::SessionError;
 use super::transaction::Transactions;
+use crate::checkpoint::Collector;
 
 /// A task with what the runtime keeps about it.
 pub struct TaskState {
@@ -23,8 +24,8 @@ pub struct TaskState {
     pub task: Box<dyn Task>,
     /// Offset behind its last committed changelog record.
     pub changelog_offset: i64,
-    /// Largest checkpoint id so far.
-    pub checkpoint_id: u64,
+    /// Its checkpoints.
+    pub checkpoints: Collector,
     /// When the next checkpoint is due.
     pub next_checkpoint: Instant,
     /// Whether anything was committed since the last checkpoint.
@@ -205,7 +206,9 @@ impl Tasks {
             }
             let changelog = &self.changelog;
             let mut result = Ok(());
+            let checkpoints = &mut state.checkpoints;
             state.task.changes(&mut |key, value| {
+                checkpoints.put(key, value);
                 let mut record = BaseRecord::to(changelog).partition(partition).key(key);
                 record.payload = value;
                 if result.is_ok() {
@@ -234,7 +237,7 @@ impl Tasks {
 }
 
 /// What has become of the records of a task.
-fn entry(app: &str, component: &str, sources: &[Source], partition: i32, task: &dyn Task) -> Entry {
+pub fn entry(app: &str, component: &str, sources: &[Source], partition: i32, task: &dyn Task) -> Entry {
     let is_stream =
         |topic: &str| sources.iter().any(|source| source.topic == topic && source.kind == SourceKind::Stream);
     let streams = task.offsets().into_iter().filter(|(topic, _)| is_stream(topic));

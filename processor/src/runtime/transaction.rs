@@ -67,15 +67,21 @@ pub struct Transactions {
 }
 
 impl Transactions {
-    /// Connects and ends what a former life of this worker has left open.
+    /// Connects and ends what a former life of this worker has left open. A transaction that is open for longer than
+    /// `timeout` is aborted by Kafka.
     ///
     /// # Errors
     /// Kafka does not answer, or refuses.
-    pub fn start(kafka: &KafkaArgs, component: &str, changelogs: Vec<String>) -> Result<Self, SessionError> {
+    pub fn start(
+        kafka: &KafkaArgs,
+        component: &str,
+        changelogs: Vec<String>,
+        timeout: Duration,
+    ) -> Result<Self, SessionError> {
         let producer: BaseProducer<Deliveries> = kafka
             .producer(component)
             .set("transactional.id", format!("millrace.{component}"))
-            .set("transaction.timeout.ms", "15000")
+            .set("transaction.timeout.ms", timeout.as_millis().to_string())
             // What is handed over together goes together.
             .set("linger.ms", "1")
             .set("queue.buffering.max.messages", "200000")

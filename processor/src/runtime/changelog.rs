@@ -1,0 +1,160 @@
+//! Reading an app's changelog: where it ends, and what is committed in it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use millrace_service::{KafkaArgs, Shutdown};
+use millrace_wire::topic;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Message, Offset, TopicPartitionList};
+
+use super::restart::SessionError;
+
+/// How long a broker may take to answer.
+const CALL: Duration = Duration::from_secs(10);
+/// How long the changelog may stand still, with a transaction of a former owner open.
+const STABLE: Duration = Duration::from_secs(60);
+
+/// An app's changelog.
+pub struct Changelog {
+    topic: String,
+    /// Reads what is committed, and says where it ends.
+    committed: BaseConsumer,
+    /// Says where the log ends, open transactions included.
+    uncommitted: BaseConsumer,
+    shutdown: Shutdown,
+}
+
+impl Changelog {
+    /// `client` is the client's id.
+    ///
+    /// # Errors
+    /// The clients can't be made.
+    pub fn new(
+        kafka: &KafkaArgs,
+        client: &str,
+        app: &str,
+        shutdown: &Shutdown,
+    ) -> Result<Self, SessionError> {
+        let consumer = |isolation: &str| {
+            kafka
+                .consumer(client, client, isolation)
+                .set("enable.partition.eof", "true")
+                // The end of a changelog is known when a fetch has waited so long for more: once per task.
+                .set("fetch.wait.max.ms", "10")
+                .create()
+                .context("the consumer of the changelog can't be made")
+                .map_err(SessionError::Kafka)
+        };
+        Ok(Self {
+            topic: topic::changelog(app),
+            committed: consumer("read_committed")?,
+            uncommitted: consumer("read_uncommitted")?,
+            shutdown: shutdown.clone(),
+        })
+    }
+
+    /// The end of a partition, once no transaction is open in it: a former owner's last one counts if it was
+    /// committed, and only its markers in the log tell.
+    ///
+    /// # Errors
+    /// Kafka does not answer, or a transaction stays open.
+    pub fn stable_end(&self, partition: i32) -> Result<i64, SessionError> {
+        let started = Instant::now();
+        let (_, end) = self.uncommitted.fetch_watermarks(&self.topic, partition, CALL)?;
+        loop {
+            let (_, stable) = self.committed.fetch_watermarks(&self.topic, partition, CALL)?;
+            if stable >= end {
+                return Ok(end);
+            }
+            if started.elapsed() > STABLE || self.shutdown.requested() {
+                return Err(SessionError::Kafka(anyhow!(
+                    "{}/{partition} has had a transaction open for {:.0} s (offsets {stable} to {end})",
+                    self.topic,
+                    started.elapsed().as_secs_f64()
+                )));
+            }
+            // Waiting for the coordinator's markers; the poll also serves the client.
+            self.committed.poll(Duration::from_millis(10));
+        }
+    }
+
+    /// Where the partitions ended at one moment, if no transaction was open in any of them then: read twice, with what
+    /// is committed in between; when all three agree, nothing has moved. Otherwise how far each is committed.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn ends(&self) -> Result<Result<Vec<i64>, Vec<i64>>, SessionError> {
+        let ends = |consumer: &BaseConsumer| -> Result<Vec<i64>, SessionError> {
+            let mut list = TopicPartitionList::new();
+            for partition in 0..topic::PARTITIONS {
+                // As a time, this is the newest: one request to each broker, for all of its partitions.
+                list.add_partition_offset(&self.topic, partition, Offset::End)?;
+            }
+            let found = consumer.offsets_for_times(list, CALL)?;
+            (0..topic::PARTITIONS)
+                .map(|partition| match found.find_partition(&self.topic, partition).map(|e| e.offset()) {
+                    Some(Offset::Offset(offset)) => Ok(offset),
+                    other => {
+                        Err(SessionError::Kafka(anyhow!("{}/{partition} ends at {other:?}", self.topic)))
+                    }
+                })
+                .collect()
+        };
+        let (before, committed, after) =
+            (ends(&self.uncommitted)?, ends(&self.committed)?, ends(&self.uncommitted)?);
+        Ok(if before == committed && committed == after { Ok(committed) } else { Err(committed) })
+    }
+
+    /// Hands what is committed of a partition between two offsets to `record`. Returns how many records that was.
+    ///
+    /// # Errors
+    /// Kafka does not answer; or what `record` says.
+    pub fn read(
+        &self,
+        partition: i32,
+        from: i64,
+        to: i64,
+        mut record: impl FnMut(u64, &[u8], Option<&[u8]>) -> Result<(), SessionError>,
+    ) -> Result<u64, SessionError> {
+        if from >= to {
+            return Ok(0);
+        }
+        let mut assignment = TopicPartitionList::new();
+        assignment.add_partition_offset(&self.topic, partition, Offset::Offset(from))?;
+        self.committed.assign(&assignment)?;
+        let mut records = 0;
+        let mut heard = Instant::now();
+        loop {
+            match self.committed.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    if message.offset() >= to {
+                        break;
+                    }
+                    heard = Instant::now();
+                    records += 1;
+                    record(records, message.key().unwrap_or_default(), message.payload())?;
+                }
+                Some(Err(KafkaError::PartitionEOF(at))) if at == partition => break,
+                // Of a partition read before.
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(error)) => tracing::warn!(%error, "reading the changelog failed, trying again"),
+                None => {}
+            }
+            if heard.elapsed() > STABLE || self.shutdown.requested() {
+                return Err(SessionError::Kafka(anyhow!("{}/{partition} can't be read", self.topic)));
+            }
+        }
+        self.committed.unassign()?;
+        Ok(records)
+    }
+
+    /// First and next offset of another topic.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn bounds_of(&self, topic: &str, partition: i32) -> Result<(i64, i64), SessionError> {
+        Ok(self.committed.fetch_watermarks(topic, partition, CALL)?)
+    }
+}

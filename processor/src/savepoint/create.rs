@@ -1,0 +1,90 @@
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use millrace_core::Application;
+use millrace_service::clock;
+
+use super::catalogue::{self, MANIFEST, Savepoint, State};
+use super::{Context, say, state_at, task_with};
+use crate::checkpoint::{Encoded, FORMAT, File, Manifest, digest, seal};
+use crate::runtime::changelog::Changelog;
+
+/// How long to look for a moment without an open transaction. Workers commit for a part of the time only.
+const QUIET: Duration = Duration::from_secs(15);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(3);
+
+/// Makes a savepoint of what is committed of `apps`.
+///
+/// # Errors
+/// There is one of this name; Kafka or the store does not answer.
+pub fn create(
+    context: &Context,
+    name: Option<String>,
+    apps: &[&'static dyn Application],
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let created_ms = clock::now_ms();
+    let name = name.unwrap_or_else(|| format!("savepoint-{}", created_ms / 1_000));
+    catalogue::check_name(&name)?;
+    let store = &context.store;
+    if let Some(State::Complete(_)) = context.runtime.block_on(catalogue::open(store, &name))? {
+        bail!("there is a savepoint {name} already: choose another name");
+    }
+    let folder = catalogue::folder(store, &name);
+    let mut tasks = Vec::new();
+    for app in apps {
+        let changelog = Changelog::new(&context.kafka, "millrace-savepoint", app.name(), &context.shutdown)?;
+        let ends = moment(*app, &changelog)?;
+        for (partition, end) in (0..).zip(ends) {
+            let begun = Instant::now();
+            let state = state_at(context, &changelog, app.name(), partition, end)?;
+            let mut task = task_with(*app, partition, &state.bytes)
+                .with_context(|| format!("the state of {}/{partition} can't be read", app.name()))?;
+            let Encoded { bytes, entries } = state;
+            let file = File {
+                name: format!("{}-{partition}.state", app.name()),
+                entries,
+                bytes: bytes.len() as u64,
+                sha256: digest(&bytes),
+            };
+            context
+                .runtime
+                .block_on(store.put(&folder, &file.name, bytes))
+                .with_context(|| format!("{} can't be written", file.name))?;
+            say(format!("{}/{partition}: {entries} entries, {} bytes", app.name(), file.bytes));
+            tasks.push(Manifest {
+                duration_us: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+                files: vec![file],
+                ..Manifest::of(&mut *task, app.name(), partition, end)
+            });
+        }
+    }
+    let entries: u64 = tasks.iter().map(|task| task.entries).sum();
+    let bytes: u64 = tasks.iter().map(Manifest::bytes).sum();
+    let count = tasks.len();
+    let savepoint = Savepoint { version: FORMAT, name: name.clone(), created_ms, tasks };
+    context.runtime.block_on(store.put(&folder, MANIFEST, seal(&savepoint)?))?;
+    let seconds = begun.elapsed().as_secs_f64();
+    say(format!("savepoint {name}: {count} tasks, {entries} entries, {bytes} bytes, {seconds:.1} s"));
+    Ok(())
+}
+
+/// Where the changelog of each task ended at one moment. Tasks that hand records to each other have to be taken at one
+/// moment; the others may be taken one after the other, each between two of its transactions.
+fn moment(app: &dyn Application, changelog: &Changelog) -> anyhow::Result<Vec<i64>> {
+    let linked = app.sources().iter().any(|source| source.topic.ends_with(".repartition"));
+    let begun = Instant::now();
+    loop {
+        match changelog.ends()? {
+            Ok(ends) => return Ok(ends),
+            Err(committed) if begun.elapsed() > QUIET && !linked => return Ok(committed),
+            Err(_) if begun.elapsed() > QUIET => bail!(
+                "the tasks of {} hand records to each other and commit so often that no moment was found to take \
+                 them together: stop the workers (`millrace worker stop N`), then try again",
+                app.name()
+            ),
+            Err(_) => std::thread::park_timeout(LOOK),
+        }
+    }
+}

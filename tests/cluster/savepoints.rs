@@ -1,0 +1,91 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use millrace_tests::{Cluster, Message, Outgoing, eventually, now_ms};
+use millrace_wire::api::Ledger;
+use millrace_wire::topic;
+use serde_json::{Value, json};
+
+const CUSTOMERS: u64 = 40;
+
+/// An order of 10, which every customer gives in turn.
+fn order(prefix: &str, i: u64) -> Outgoing {
+    let customer = format!("{prefix}-{}", i % CUSTOMERS);
+    let value = json!({"orderId": format!("{prefix}-o{i}"), "customerId": customer, "amount": 10, "category": "books",
+        "timestamp": now_ms()});
+    Outgoing { key: customer, value: value.to_string().into_bytes(), partition: None }
+}
+
+/// The running total of each customer of this test, and how many orders it counts, in the order of the results.
+fn totals(cluster: &Cluster, prefix: &str, from: &[i64]) -> Vec<(String, f64, u64)> {
+    let ours = |message: &Message| message.key.starts_with(prefix);
+    let read = |message: &Message| {
+        let value: Value = serde_json::from_slice(&message.value).unwrap();
+        (message.key.clone(), value["total"].as_f64().unwrap(), value["orders"].as_u64().unwrap())
+    };
+    cluster.kafka.read(topic::CUSTOMER_TOTALS, from).iter().filter(|m| ours(m)).map(read).collect()
+}
+
+fn committed(cluster: &Cluster) -> Vec<i64> {
+    cluster.kafka.committed(&topic::group("commerce"), topic::ORDERS, 6)
+}
+
+/// Writes orders and waits until they are committed.
+fn give(cluster: &Cluster, prefix: &str, orders: std::ops::Range<u64>) {
+    let orders: Vec<Outgoing> = orders.map(|i| order(prefix, i)).collect();
+    cluster.kafka.write(topic::ORDERS, &orders);
+    let ends = cluster.kafka.ends(topic::ORDERS);
+    eventually("the orders are committed", Duration::from_secs(60), || {
+        let committed = committed(cluster);
+        if committed == ends { Ok(()) } else { Err(format!("{committed:?} of {ends:?}")) }
+    });
+}
+
+#[test]
+fn after_a_restore_the_state_is_as_at_the_savepoint() {
+    let cluster = Cluster::exclusive();
+    let prefix = format!("savepoint-{}", now_ms());
+    let start = cluster.kafka.ends(topic::CUSTOMER_TOTALS);
+    give(&cluster, &prefix, 0..CUSTOMERS * 3);
+    let at_savepoint = committed(&cluster);
+    println!("{}", cluster.millrace(&["savepoint", "create", &prefix], &[]));
+    let list = cluster.millrace(&["savepoint", "list"], &[]);
+    let line = list.lines().find(|line| line.starts_with(&prefix)).unwrap_or_else(|| panic!("{list}"));
+    assert!(line.ends_with("bank, commerce, sensors"), "{line}");
+
+    // New customers and old ones, all of whom the restore has to make forget.
+    give(&cluster, &prefix, CUSTOMERS * 3..CUSTOMERS * 5);
+    give(&cluster, &format!("{prefix}x"), 0..CUSTOMERS);
+    let before = totals(&cluster, &prefix, &start);
+    let workers = cluster.workers();
+    let middle = cluster.kafka.ends(topic::CUSTOMER_TOTALS);
+    println!("{}", cluster.millrace(&["savepoint", "restore", &prefix, "--app", "commerce"], &[]));
+    assert_eq!(cluster.workers(), workers);
+    cluster.wait_until_well(Duration::from_secs(60));
+
+    // The events after the savepoint are read again, and each finds the total that it found then: had anything of the
+    // time after the savepoint stayed, totals would be higher.
+    let ends = cluster.kafka.ends(topic::ORDERS);
+    eventually("the orders are committed again", Duration::from_secs(60), || {
+        let committed = committed(&cluster);
+        if committed == ends { Ok(()) } else { Err(format!("{committed:?} of {ends:?}")) }
+    });
+    let again = totals(&cluster, &prefix, &middle);
+    let newest = |all: &[(String, f64, u64)]| -> BTreeMap<String, (f64, u64)> {
+        all.iter().map(|(customer, total, orders)| (customer.clone(), (*total, *orders))).collect()
+    };
+    let (first, second) = (newest(&before), newest(&again));
+    assert_eq!(first.len() as u64, CUSTOMERS * 2);
+    assert_eq!(first, second, "the same events lead to the same state");
+    let replayed: i64 = ends.iter().zip(&at_savepoint).map(|(end, from)| end - from).sum();
+    assert_eq!(again.len() as u64, CUSTOMERS * 3, "each result after the savepoint is emitted again");
+    assert!(replayed >= 3 * i64::try_from(CUSTOMERS).unwrap());
+    eventually("the ledger balances", Duration::from_secs(60), || {
+        let ledger: Ledger = cluster.api.get("/ledger").json();
+        if ledger.balanced && ledger.indexed == Some(ledger.emitted) {
+            Ok(())
+        } else {
+            Err(format!("{ledger:?}"))
+        }
+    });
+}
