@@ -44,6 +44,7 @@ fn give(cluster: &Cluster, prefix: &str, orders: std::ops::Range<u64>) {
 #[test]
 fn after_a_restore_the_state_is_as_at_the_savepoint() {
     let cluster = Cluster::exclusive();
+    cluster.quiet();
     let prefix = format!("savepoint-{}", now_ms());
     let start = cluster.kafka.ends(topic::CUSTOMER_TOTALS);
     give(&cluster, &prefix, 0..CUSTOMERS * 3);
