@@ -15,6 +15,7 @@ need() {
     command -v "${pair%%=*}" >/dev/null 2>&1 || [ -e "${pair%%=*}" ] || missing+=("${pair#*=}")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
+  mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
   command -v apt-get >/dev/null || die "please install: ${missing[*]} (Debian's names)"
   say "installing ${missing[*]}"
   local log

@@ -1,5 +1,6 @@
 //! Reading an app's changelog: where it ends, and what is committed in it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
@@ -15,6 +16,9 @@ use super::restart::SessionError;
 const CALL: Duration = Duration::from_secs(10);
 /// How long the changelog may stand still, with a transaction of a former owner open.
 const STABLE: Duration = Duration::from_secs(60);
+
+/// Where topics end, by partition.
+pub type Ends = BTreeMap<String, Vec<i64>>;
 
 /// An app's changelog.
 pub struct Changelog {
@@ -61,17 +65,24 @@ impl Changelog {
     /// # Errors
     /// Kafka does not answer, or a transaction stays open.
     pub fn stable_end(&self, partition: i32) -> Result<i64, SessionError> {
+        self.stable_end_of(&self.topic, partition)
+    }
+
+    /// The same of another topic.
+    ///
+    /// # Errors
+    /// As [`stable_end`](Self::stable_end).
+    pub fn stable_end_of(&self, topic: &str, partition: i32) -> Result<i64, SessionError> {
         let started = Instant::now();
-        let (_, end) = self.uncommitted.fetch_watermarks(&self.topic, partition, CALL)?;
+        let (_, end) = self.uncommitted.fetch_watermarks(topic, partition, CALL)?;
         loop {
-            let (_, stable) = self.committed.fetch_watermarks(&self.topic, partition, CALL)?;
+            let (_, stable) = self.committed.fetch_watermarks(topic, partition, CALL)?;
             if stable >= end {
                 return Ok(end);
             }
             if started.elapsed() > STABLE || self.shutdown.requested() {
                 return Err(SessionError::Kafka(anyhow!(
-                    "{}/{partition} has had a transaction open for {:.0} s (offsets {stable} to {end})",
-                    self.topic,
+                    "{topic}/{partition} has had a transaction open for {:.0} s (offsets {stable} to {end})",
                     started.elapsed().as_secs_f64()
                 )));
             }
@@ -80,27 +91,32 @@ impl Changelog {
         }
     }
 
-    /// Where the partitions ended at one moment, if no transaction was open in any of them then: read twice, with what
-    /// is committed in between; when all three agree, nothing has moved. Otherwise how far each is committed.
+    /// Where the partitions of the changelog, and of the topics `beside` it, ended at one moment, if no transaction was
+    /// open in any of them then: read twice, with what is committed in between; when all three agree, nothing has moved.
+    /// Otherwise how far each is committed.
     ///
     /// # Errors
     /// Kafka does not answer.
-    pub fn ends(&self) -> Result<Result<Vec<i64>, Vec<i64>>, SessionError> {
-        let ends = |consumer: &BaseConsumer| -> Result<Vec<i64>, SessionError> {
+    pub fn ends(&self, beside: &[&str]) -> Result<Result<Ends, Ends>, SessionError> {
+        let topics: Vec<&str> = std::iter::once(self.topic.as_str()).chain(beside.iter().copied()).collect();
+        let ends = |consumer: &BaseConsumer| -> Result<Ends, SessionError> {
             let mut list = TopicPartitionList::new();
-            for partition in 0..topic::PARTITIONS {
+            let places = || topics.iter().flat_map(|topic| (0..topic::PARTITIONS).map(move |p| (*topic, p)));
+            for (topic, partition) in places() {
                 // As a time, this is the newest: one request to each broker, for all of its partitions.
-                list.add_partition_offset(&self.topic, partition, Offset::End)?;
+                list.add_partition_offset(topic, partition, Offset::End)?;
             }
             let found = consumer.offsets_for_times(list, CALL)?;
-            (0..topic::PARTITIONS)
-                .map(|partition| match found.find_partition(&self.topic, partition).map(|e| e.offset()) {
-                    Some(Offset::Offset(offset)) => Ok(offset),
+            let mut ends = Ends::new();
+            for (topic, partition) in places() {
+                match found.find_partition(topic, partition).map(|e| e.offset()) {
+                    Some(Offset::Offset(offset)) => ends.entry(topic.to_owned()).or_default().push(offset),
                     other => {
-                        Err(SessionError::Kafka(anyhow!("{}/{partition} ends at {other:?}", self.topic)))
+                        return Err(SessionError::Kafka(anyhow!("{topic}/{partition} ends at {other:?}")));
                     }
-                })
-                .collect()
+                }
+            }
+            Ok(ends)
         };
         let (before, committed, after) =
             (ends(&self.uncommitted)?, ends(&self.committed)?, ends(&self.uncommitted)?);
@@ -116,13 +132,27 @@ impl Changelog {
         partition: i32,
         from: i64,
         to: i64,
+        record: impl FnMut(u64, &[u8], Option<&[u8]>) -> Result<(), SessionError>,
+    ) -> Result<u64, SessionError> {
+        self.read_of(&self.topic, partition, (from, to), record)
+    }
+
+    /// The same of another topic.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_of(
+        &self,
+        topic: &str,
+        partition: i32,
+        (from, to): (i64, i64),
         mut record: impl FnMut(u64, &[u8], Option<&[u8]>) -> Result<(), SessionError>,
     ) -> Result<u64, SessionError> {
         if from >= to {
             return Ok(0);
         }
         let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(&self.topic, partition, Offset::Offset(from))?;
+        assignment.add_partition_offset(topic, partition, Offset::Offset(from))?;
         self.committed.assign(&assignment)?;
         let mut records = 0;
         let mut heard = Instant::now();
@@ -139,11 +169,11 @@ impl Changelog {
                 Some(Err(KafkaError::PartitionEOF(at))) if at == partition => break,
                 // Of a partition read before.
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
-                Some(Err(error)) => tracing::warn!(%error, "reading the changelog failed, trying again"),
+                Some(Err(error)) => tracing::warn!(%error, topic, "reading failed, trying again"),
                 None => {}
             }
             if heard.elapsed() > STABLE || self.shutdown.requested() {
-                return Err(SessionError::Kafka(anyhow!("{}/{partition} can't be read", self.topic)));
+                return Err(SessionError::Kafka(anyhow!("{topic}/{partition} can't be read")));
             }
         }
         self.committed.unassign()?;

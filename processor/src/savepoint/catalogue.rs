@@ -23,6 +23,20 @@ pub struct Savepoint {
     pub created_ms: i64,
     /// Its tasks, by app and partition, each with one file.
     pub tasks: Vec<Manifest>,
+    /// How far tasks had written to the topics between them.
+    pub handed_over: Vec<HandedOver>,
+}
+
+/// Where a repartition topic ended at the moment of a savepoint: what its reader had not read until there was under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandedOver {
+    /// The topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Offset behind the last record.
+    pub end: i64,
 }
 
 /// What there is under the name of a savepoint.

@@ -3,11 +3,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use millrace_core::Application;
 use millrace_service::clock;
+use millrace_wire::topic;
 
-use super::catalogue::{self, MANIFEST, Savepoint, State};
-use super::{Context, say, state_at, task_with};
+use super::catalogue::{self, HandedOver, MANIFEST, Savepoint, State};
+use super::{Context, repartition_topics, say, state_at, task_with};
 use crate::checkpoint::{Encoded, FORMAT, File, Manifest, digest, seal};
-use crate::runtime::changelog::Changelog;
+use crate::runtime::changelog::{Changelog, Ends};
 
 /// How long to look for a moment without an open transaction. Workers commit for a part of the time only.
 const QUIET: Duration = Duration::from_secs(15);
@@ -32,11 +33,16 @@ pub fn create(
         bail!("there is a savepoint {name} already: choose another name");
     }
     let folder = catalogue::folder(store, &name);
-    let mut tasks = Vec::new();
+    let (mut tasks, mut handed_over) = (Vec::new(), Vec::new());
     for app in apps {
         let changelog = Changelog::new(&context.kafka, "millrace-savepoint", app.name(), &context.shutdown)?;
-        let ends = moment(*app, &changelog)?;
-        for (partition, end) in (0..).zip(ends) {
+        let mut ends = moment(*app, &changelog)?;
+        let of_changelog = ends.remove(&topic::changelog(app.name())).unwrap_or_default();
+        for (topic, ends) in ends {
+            let handed = |(partition, end)| HandedOver { topic: topic.clone(), partition, end };
+            handed_over.extend((0..).zip(ends).map(handed));
+        }
+        for (partition, end) in (0..).zip(of_changelog) {
             let begun = Instant::now();
             let state = state_at(context, &changelog, app.name(), partition, end)?;
             let mut task = task_with(*app, partition, &state.bytes)
@@ -63,7 +69,7 @@ pub fn create(
     let entries: u64 = tasks.iter().map(|task| task.entries).sum();
     let bytes: u64 = tasks.iter().map(Manifest::bytes).sum();
     let count = tasks.len();
-    let savepoint = Savepoint { version: FORMAT, name: name.clone(), created_ms, tasks };
+    let savepoint = Savepoint { version: FORMAT, name: name.clone(), created_ms, tasks, handed_over };
     context.runtime.block_on(store.put(&folder, MANIFEST, seal(&savepoint)?))?;
     let seconds = begun.elapsed().as_secs_f64();
     say(format!("savepoint {name}: {count} tasks, {entries} entries, {bytes} bytes, {seconds:.1} s"));
@@ -71,14 +77,15 @@ pub fn create(
 }
 
 /// Where the changelog of each task ended at one moment. Tasks that hand records to each other have to be taken at one
-/// moment; the others may be taken one after the other, each between two of its transactions.
-fn moment(app: &dyn Application, changelog: &Changelog) -> anyhow::Result<Vec<i64>> {
-    let linked = app.sources().iter().any(|source| source.topic.ends_with(".repartition"));
+/// moment, with the topics between them; the others may be taken one after the other, each between two of its
+/// transactions.
+fn moment(app: &dyn Application, changelog: &Changelog) -> anyhow::Result<Ends> {
+    let between: Vec<&str> = repartition_topics(app).collect();
     let begun = Instant::now();
     loop {
-        match changelog.ends()? {
+        match changelog.ends(&between)? {
             Ok(ends) => return Ok(ends),
-            Err(committed) if begun.elapsed() > QUIET && !linked => return Ok(committed),
+            Err(committed) if begun.elapsed() > QUIET && between.is_empty() => return Ok(committed),
             Err(_) if begun.elapsed() > QUIET => bail!(
                 "the tasks of {} hand records to each other and commit so often that no moment was found to take \
                  them together: stop the workers (`millrace worker stop N`), then try again",

@@ -18,6 +18,7 @@ use std::io::Write;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
+use millrace_core::task::SourceKind;
 use millrace_core::{Application, Task};
 use millrace_service::{KafkaArgs, Shutdown};
 
@@ -131,6 +132,12 @@ fn state_at(
     let mut files: Vec<&[u8]> = loaded.iter().flat_map(|c| c.files.iter().map(Vec::as_slice)).collect();
     files.push(&tail.bytes);
     Ok(Encoded::base(&files)?)
+}
+
+/// The topics through which an app's tasks hand records to each other.
+fn repartition_topics(app: &dyn Application) -> impl Iterator<Item = &'static str> {
+    let sources = app.sources().iter().filter(|source| source.kind == SourceKind::Repartition);
+    sources.map(|source| source.topic)
 }
 
 /// A task with this state: whether it can be read, and where it stands.

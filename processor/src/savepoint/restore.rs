@@ -10,9 +10,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::BaseRecord;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::catalogue::{self, Savepoint, State};
-use super::{Context, chosen, say, state_at, task_with};
-use crate::checkpoint::{Damaged, Entry, Manifest, merged};
+use super::catalogue::{self, HandedOver, Savepoint, State};
+use super::{Context, chosen, repartition_topics, say, state_at, task_with};
+use crate::checkpoint::{Changes, Damaged, Encoded, Entry, Manifest, merged};
 use crate::runtime::changelog::Changelog;
 use crate::runtime::tasks::entry;
 use crate::runtime::transaction::Transactions;
@@ -21,7 +21,7 @@ use crate::runtime::transaction::Transactions;
 const CALL: Duration = Duration::from_secs(10);
 /// How long a restoring transaction may be open.
 const TRANSACTION: Duration = Duration::from_secs(300);
-/// A group forgets workers that have stopped after 10 s (`session.timeout.ms`).
+/// A group forgets workers that have stopped after 6 s (`session.timeout.ms`).
 const LEAVING: Duration = Duration::from_secs(25);
 /// Who restores, in the ledger and as a client.
 const COMPONENT: &str = "savepoint";
@@ -53,7 +53,7 @@ pub fn restore(
         wanted.push((app, read(context, &savepoint, app)?));
     }
     for (app, tasks) in wanted {
-        put_back(context, app, &tasks).with_context(|| format!("{} was not restored", app.name()))?;
+        put_back(context, app, tasks).with_context(|| format!("{} was not restored", app.name()))?;
     }
     Ok(())
 }
@@ -63,6 +63,8 @@ struct Saved {
     manifest: Manifest,
     state: Vec<u8>,
     task: Box<dyn Task>,
+    /// What was under way to it, by topic: from where it had read to where it was written.
+    under_way: Vec<(&'static str, i64, i64)>,
 }
 
 fn read(
@@ -77,12 +79,37 @@ fn read(
         let file = manifest.files.first().context("it names no file").with_context(what)?;
         let state = context.runtime.block_on(context.store.file(&folder, file)).with_context(what)?;
         let task = task_with(app, manifest.partition, &state).with_context(what)?;
-        tasks.push(Saved { manifest: manifest.clone(), state, task });
+        let read_to =
+            |topic: &str| manifest.offsets.iter().find(|(t, _)| t == topic).map_or(0, |(_, offset)| *offset);
+        let of = |topic: &str| {
+            let here = |handed: &&HandedOver| handed.topic == topic && handed.partition == manifest.partition;
+            savepoint.handed_over.iter().find(here).map_or(0, |handed| handed.end)
+        };
+        let under_way = repartition_topics(app).map(|topic| (topic, read_to(topic), of(topic))).collect();
+        tasks.push(Saved { manifest: manifest.clone(), state, task, under_way });
     }
     Ok(tasks)
 }
 
-fn put_back(context: &Context, app: &'static dyn Application, tasks: &[Saved]) -> anyhow::Result<()> {
+/// What tasks hand to each other is written again when they read their input again. So what is in the topics between them
+/// is passed over, but for what was under way at the moment of the savepoint: that is written again here.
+fn pass_over(log: &Changelog, saved: &mut Saved) -> anyhow::Result<()> {
+    let partition = saved.manifest.partition;
+    for &(topic, ..) in &saved.under_way {
+        let end = log.stable_end_of(topic, partition)?;
+        saved.task.reposition(topic, end);
+        saved.manifest.offsets.retain(|(known, _)| known != topic);
+        saved.manifest.offsets.push((topic.to_owned(), end));
+    }
+    if !saved.under_way.is_empty() {
+        let mut state = Changes::default();
+        saved.task.snapshot(&mut |key, value| state.put(key, value));
+        saved.state = Encoded::delta(&state).bytes;
+    }
+    Ok(())
+}
+
+fn put_back(context: &Context, app: &'static dyn Application, mut tasks: Vec<Saved>) -> anyhow::Result<()> {
     let begun = Instant::now();
     let (name, changelog) = (app.name(), topic::changelog(app.name()));
     // Only asks and lends its group's name: it never joins.
@@ -90,7 +117,10 @@ fn put_back(context: &Context, app: &'static dyn Application, tasks: &[Saved]) -
         context.kafka.consumer("millrace-savepoint", &topic::group(name), "read_committed").create()?;
     wait_until_empty(context, &group, name)?;
     let log = Changelog::new(&context.kafka, "millrace-savepoint", name, &context.shutdown)?;
-    let offsets = offsets(app, &group, &log, tasks)?;
+    for saved in &mut tasks {
+        pass_over(&log, saved)?;
+    }
+    let offsets = offsets(app, &group, &log, &tasks)?;
     let mut transactions = Transactions::start(
         &context.kafka,
         &format!("{COMPONENT}-{name}"),
@@ -100,8 +130,15 @@ fn put_back(context: &Context, app: &'static dyn Application, tasks: &[Saved]) -
     transactions.open()?;
     let mut records = 0_u64;
     let result = (|| {
-        for saved in tasks {
+        for saved in &tasks {
             let partition = saved.manifest.partition;
+            for &(topic, from, to) in &saved.under_way {
+                log.read_of(topic, partition, (from, to), |_, key, value| {
+                    let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
+                    (record.key, record.payload) = ((!key.is_empty()).then_some(key), value);
+                    transactions.send(record)
+                })?;
+            }
             let now = state_at(context, &log, name, partition, log.stable_end(partition)?)?;
             for (key, value) in difference(&now.bytes, &saved.state)? {
                 let mut record = BaseRecord::to(&changelog).partition(partition).key(key);
@@ -235,7 +272,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::checkpoint::{Changes, Encoded};
 
     fn state() -> impl Strategy<Value = BTreeMap<u8, Vec<u8>>> {
         prop::collection::btree_map(0_u8..30, prop::collection::vec(0_u8..3, 0..3), 0..20)

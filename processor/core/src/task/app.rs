@@ -503,6 +503,14 @@ impl<E: 'static> Task for AppTask<E> {
         }
     }
 
+    fn reposition(&mut self, topic: &str, next_offset: i64) {
+        let at = self.app.sources.iter().position(|source| source.topic == topic);
+        if let Some(input) = at.and_then(|at| self.inputs.get_mut(at)) {
+            input.next_offset = Some(next_offset);
+            self.dirty = true;
+        }
+    }
+
     fn offsets(&self) -> Vec<(&'static str, i64)> {
         let pairs = self.app.sources.iter().zip(&self.inputs);
         pairs.filter_map(|(source, input)| Some((source.topic, input.next_offset?))).collect()

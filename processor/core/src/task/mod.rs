@@ -147,6 +147,8 @@ pub trait Task {
     /// # Errors
     /// The bytes can't be read.
     fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<bool, StateError>;
+    /// The next record of a source will have this offset, whatever the state says.
+    fn reposition(&mut self, topic: &str, next_offset: i64);
     /// The state is loaded; inputs follow.
     fn start(&mut self);
     /// The next offset of each source that has had a record.
