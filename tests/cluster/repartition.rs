@@ -48,7 +48,7 @@ fn what_is_keyed_otherwise_than_its_source_is_exact_too() {
     // Windows of these categories only, so that nothing else is in them.
     let params =
         json!({"window_size_s": WINDOW_MS / 1_000, "allowed_lateness_s": 0, "categories": [ours, theirs]});
-    cluster.api.set_params("hourly-sales", &params);
+    cluster.api.set_params("commerce.hourly-sales", &params);
     let topics = [topic::CATEGORY_STATS, topic::MILESTONES, topic::ANALYTICS];
     let before: BTreeMap<_, _> = topics.into_iter().map(|topic| (topic, cluster.kafka.ends(topic))).collect();
     let since = |topic: &'static str| cluster.kafka.read(topic, &before[topic]);
@@ -108,6 +108,7 @@ fn what_is_keyed_otherwise_than_its_source_is_exact_too() {
         let reached: Vec<_> = reached.map(|milestone| milestone.milestone as i64).collect();
         assert_eq!(reached, (1..=total / 1_000).map(|n| n * 1_000).collect::<Vec<_>>(), "{category}");
     }
-    cluster.api.set_params("hourly-sales", &json!({}));
+    let defaults = json!({"window_size_s": 3_600, "allowed_lateness_s": 0, "categories": []});
+    cluster.api.set_params("commerce.hourly-sales", &defaults);
     cluster.wait_until_well(Duration::from_secs(60));
 }

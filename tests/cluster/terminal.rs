@@ -26,7 +26,7 @@ fn a_terminal_is_enough() {
         assert!(error.contains(says), "{args:?}: {error}");
     }
     assert_eq!(threshold()["params"]["threshold"], 59.5, "what was refused changes nothing");
-    cluster.api.set_params("mold-filter", &json!({}));
+    cluster.api.set_params("mold-filter", &json!({"threshold": 60}));
 
     cluster.millrace(&["rate", "iot-sensors", "50"], &[]);
     let producers: Value = cluster.api.get("/producers").json();

@@ -134,10 +134,11 @@ impl Api {
         self.acknowledged(&format!("/producers/{stream}/rate"), &json!({"rate": rate}))
     }
 
-    /// Changes parameters of a job, `sensors.<job>`, and returns the acknowledgement, which must come.
+    /// Changes parameters of a job, `<app>.<job>` or one of `sensors`, and returns the acknowledgement, which must come.
     #[track_caller]
     pub fn set_params(&self, job: &str, params: &Value) -> Acknowledgement {
-        self.acknowledged(&format!("/jobs/sensors.{job}/params"), &json!({"params": params}))
+        let job = if job.contains('.') { job.to_owned() } else { format!("sensors.{job}") };
+        self.acknowledged(&format!("/jobs/{job}/params"), &json!({"params": params}))
     }
 
     /// A machine that is overloaded may take longer than the gateway waits: asks again, as a person would.
