@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use millrace_wire::telemetry::ComponentState;
+use rdkafka::ClientConfig;
 use serde_json::json;
 
 use crate::board::Snapshot;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, client_config};
 use crate::control::{self, Action, Connection, Reply, Request};
 use crate::credentials::Credentials;
 use crate::layout::Layout;
@@ -159,6 +160,14 @@ pub async fn component(layout: &Layout, name: &str, action: Action) -> Result<Ex
 pub fn cluster(layout: &Layout) -> Result<Cluster> {
     let state = State::load(layout)?.with_context(|| not_running(layout))?;
     Cluster::new(state.ports(), &Credentials::load(layout)?)
+}
+
+/// Settings of a client of the folder's cluster that belongs to no group but may ask for offsets.
+pub fn client(layout: &Layout, name: &str) -> Result<ClientConfig> {
+    let state = State::load(layout)?.with_context(|| not_running(layout))?;
+    let mut config = client_config(state.ports(), &Credentials::load(layout)?);
+    config.set("client.id", name).set("group.id", name).set("enable.auto.commit", "false");
+    Ok(config)
 }
 
 /// `topics setup`.

@@ -22,6 +22,7 @@ pub mod bench;
 pub mod board;
 pub mod chaos;
 pub mod cli;
+pub mod clock;
 pub mod cluster;
 pub mod commands;
 pub mod component;

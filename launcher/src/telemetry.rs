@@ -1,7 +1,7 @@
 //! Publishes what the supervisor sees to `millrace.telemetry`, once a second. Losing a frame is fine; waiting is not.
 
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use millrace_wire::telemetry::{Body, FORMAT, Frame, ProcessUsage};
@@ -10,17 +10,10 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 
 use crate::board::Board;
+use crate::clock::now_ms;
 use crate::usage;
 
 const COMPONENT: &str = "launcher";
-
-fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|now| i64::try_from(now.as_millis()).ok())
-        .unwrap_or(0)
-}
 
 /// Measures every component once a second, from the start.
 pub async fn measure(board: Rc<Board>) {

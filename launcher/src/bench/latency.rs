@@ -10,8 +10,9 @@ use super::Options;
 use super::input::Cards;
 use super::paced::{Paced, Reader, Seen};
 use super::report::{Measurement, percentile};
-use super::stage::{Stage, epoch_ms};
+use super::stage::Stage;
 use super::worker::Worker;
+use crate::clock::now_ms;
 
 /// What is not measured at first.
 const WARM_UP: Duration = Duration::from_secs(5);
@@ -42,11 +43,11 @@ pub async fn measure(stage: &mut Stage, options: &Options, rate: u32) -> Result<
         tokio::time::sleep(LOOK).await;
     }
     wait(stage, &name, WARM_UP, "warming up").await;
-    let (from, before) = (epoch_ms(), worker.usage().with_context(ended)?);
+    let (from, before) = (now_ms(), worker.usage().with_context(ended)?);
     // What was seen so far is of the warming up.
     let _ = reader.take();
     wait(stage, &name, Duration::from_secs(options.seconds), "measuring").await;
-    let (to, after) = (epoch_ms(), worker.usage().with_context(ended)?);
+    let (to, after) = (now_ms(), worker.usage().with_context(ended)?);
     wait(stage, &name, DRAIN.min(WARM_UP), "waiting for the last results").await;
     paced.end()?;
     let seen = reader.take();

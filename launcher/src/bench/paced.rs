@@ -16,7 +16,6 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use serde::Deserialize;
 
 use super::input::Cards;
-use super::stage::epoch_ms;
 use super::target::{CALL, Target};
 
 /// The producer gathers records for so long: it is part of the latency. With less, its requests alone (one for each
@@ -120,7 +119,7 @@ impl Paced {
             while !stop.load(Ordering::Relaxed) {
                 let due = (began.elapsed().as_secs_f64() * f64::from(rate)) as u64;
                 while sent < due {
-                    sender.send(&topic, &cards.next(epoch_ms()))?;
+                    sender.send(&topic, &cards.next(crate::clock::now_ms()))?;
                     sent += 1;
                 }
                 std::thread::park_timeout(Duration::from_millis(1));

@@ -13,8 +13,9 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::stage::{Stage, epoch_ms};
+use super::stage::Stage;
 use super::target::CALL;
+use crate::clock::now_ms;
 
 /// Frames that are looked at: more than all processes publish in 5 s.
 const FRAMES: i64 = 300;
@@ -82,7 +83,7 @@ fn rates(stage: &Stage) -> Result<BTreeMap<String, f64>> {
 fn set(stage: &Stage, rates: &BTreeMap<String, f64>) -> Result<()> {
     let producer = stage.target.producer(0, DefaultProducerContext)?;
     for (stream, rate) in rates {
-        let at = epoch_ms();
+        let at = now_ms();
         let command = Command::Rate { stream: stream.clone(), settings: RateSettings { rate: *rate } };
         let (key, id, by) = (command.key(), format!("bench-{stream}-{at}"), "millrace bench".to_owned());
         let record = ControlRecord { v: FORMAT, id, issued_at_ms: at, by, command };

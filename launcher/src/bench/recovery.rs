@@ -11,9 +11,10 @@ use super::Options;
 use super::input::Cards;
 use super::paced::{Paced, Reader, Sender};
 use super::report::{Measurement, percentile};
-use super::stage::{Stage, epoch_ms};
+use super::stage::Stage;
 use super::watch::Committed;
 use super::worker::Worker;
+use crate::clock::now_ms;
 
 /// Events per second meanwhile.
 const RATE: u32 = 1_000;
@@ -34,7 +35,7 @@ pub async fn measure(stage: &mut Stage, options: &Options) -> Result<Measurement
     let mut sender = Sender::new(&stage.target, 50)?;
     let mut cards = Cards::uniform(options.keys);
     for user in 0..usize::try_from(options.keys)? {
-        sender.send(&source, &cards.of(user, epoch_ms()))?;
+        sender.send(&source, &cards.of(user, now_ms()))?;
     }
     sender.flush(PATIENCE)?;
     let committed = Committed::new(&stage.target, &app, &source, topic::PARTITIONS)?;
@@ -62,7 +63,7 @@ pub async fn measure(stage: &mut Stage, options: &Options) -> Result<Measurement
         }
         let usage = worker.usage().with_context(|| format!("the worker ended:\n{}", worker.last_words()))?;
         resident = resident.max(usage.resident_bytes);
-        let killed = epoch_ms();
+        let killed = now_ms();
         worker.kill().await;
         worker = Worker::start(stage, options, 1, &app, &source)?;
         let _ = reader.take();

@@ -10,6 +10,7 @@ use millrace_wire::topic::{self, Kind, Retention, Topic};
 use super::Options;
 use super::progress::Progress;
 use super::target::Target;
+use crate::clock::now_ms;
 
 /// How long a dead worker counts as a member of its group, and some more.
 const MEMBERSHIP: Duration = Duration::from_secs(20);
@@ -42,7 +43,7 @@ impl Stage {
     /// # Errors
     /// Kafka refuses, or there is no place for files.
     pub async fn set(target: Target, options: &Options) -> Result<Self> {
-        let run = format!("{:x}", epoch_ms());
+        let run = format!("{:x}", now_ms());
         let dir = std::env::temp_dir().join(format!("{}{run}", millrace_wire::bench::PREFIX));
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let (topics, groups, apps) = (Vec::new(), Vec::new(), Vec::new());
@@ -127,10 +128,4 @@ impl Stage {
 /// A data topic.
 pub fn data(name: &str, partitions: i32) -> Topic {
     Topic { name: name.to_owned(), kind: Kind::Raw, partitions, retention: RETENTION }
-}
-
-/// The wall clock.
-pub fn epoch_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

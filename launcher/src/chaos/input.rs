@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use millrace_wire::topic;
@@ -16,6 +16,7 @@ use rdkafka::{ClientContext, Message};
 use serde_json::json;
 
 use super::kafka::Kafka;
+use crate::clock::now_ms;
 
 /// Customers, and as many accounts.
 const KEYS: u32 = 40;
@@ -145,11 +146,6 @@ impl Writer {
     }
 }
 
-fn epoch_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 fn write(
     producer: &BaseProducer<Arrivals>,
     mut source: Source,
@@ -161,7 +157,7 @@ fn write(
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Far from either limit.
         let due = (began.elapsed().as_secs_f64() * f64::from(rate)) as usize;
         while written.len() < due {
-            let (topic, key, value, known) = source.next(epoch_ms());
+            let (topic, key, value, known) = source.next(now_ms());
             let mut record = BaseRecord::to(topic).key(&key).payload(&value);
             while let Err((error, refused)) = producer.send(record) {
                 if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) {

@@ -9,11 +9,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::cluster::client_config;
-use crate::commands::not_running;
-use crate::credentials::Credentials;
+use crate::commands::client;
 use crate::layout::Layout;
-use crate::state::State;
 
 /// One question to a broker.
 const CALL: Duration = Duration::from_secs(5);
@@ -53,10 +50,7 @@ pub struct Kafka {
 impl Kafka {
     /// Of a data folder.
     pub fn new(layout: &Layout) -> Result<Self> {
-        let state = State::load(layout)?.with_context(|| not_running(layout))?;
-        let mut config = client_config(state.ports(), &Credentials::load(layout)?);
-        config.set("client.id", "millrace-chaos");
-        Ok(Self { config })
+        Ok(Self { config: client(layout, "millrace-chaos")? })
     }
 
     /// Its settings.
@@ -68,7 +62,6 @@ impl Kafka {
         let mut config = self.config.clone();
         config
             .set("group.id", group)
-            .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("isolation.level", "read_committed");
         Ok(config.create()?)

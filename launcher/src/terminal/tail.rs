@@ -11,7 +11,8 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Map, Value, json};
 
-use super::talk::{CALL, client};
+use super::talk::CALL;
+use crate::commands::client;
 use crate::layout::Layout;
 use crate::out;
 
@@ -37,7 +38,7 @@ pub struct Tail {
 /// One JSON line per committed record: `{partition, offset, timestamp, key, headers, value}`. A value that is no JSON is
 /// text, or, if it is no text either, hexadecimal.
 pub fn tail(layout: &Layout, options: &Tail) -> Result<ExitCode> {
-    let mut config = client(layout)?;
+    let mut config = client(layout, "millrace-terminal")?;
     config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
     let consumer: BaseConsumer = config.create()?;
     let metadata = consumer.fetch_metadata(None, CALL).context("Kafka does not answer: `millrace health`")?;

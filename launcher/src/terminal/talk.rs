@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use millrace_wire::control::{self, Command, ControlRecord};
@@ -10,11 +10,9 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::cluster::client_config;
-use crate::commands::not_running;
-use crate::credentials::Credentials;
+use crate::clock::now_ms;
+use crate::commands::client;
 use crate::layout::Layout;
-use crate::state::State;
 
 /// One question to a broker.
 pub const CALL: Duration = Duration::from_secs(10);
@@ -24,20 +22,6 @@ const FRAMES: i64 = 400;
 const SILENT_MS: i64 = 3_000;
 /// How long to wait for whom a command concerns.
 const ACKNOWLEDGE: Duration = Duration::from_secs(5);
-
-/// Now, epoch ms.
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// A client of a data folder's cluster.
-pub fn client(layout: &Layout) -> Result<ClientConfig> {
-    let state = State::load(layout)?.with_context(|| not_running(layout))?;
-    let mut config = client_config(state.ports(), &Credentials::load(layout)?);
-    config.set("group.id", "millrace-terminal").set("enable.auto.commit", "false");
-    Ok(config)
-}
 
 /// Listens to telemetry, and gives commands.
 pub struct Talk {
@@ -53,7 +37,7 @@ pub struct Talk {
 impl Talk {
     /// Begins to listen, with what was said in the last seconds.
     pub fn new(layout: &Layout) -> Result<Self> {
-        let config = client(layout)?;
+        let config = client(layout, "millrace-terminal")?;
         let telemetry: BaseConsumer = config.create()?;
         let (start, end) = telemetry
             .fetch_watermarks(topic::TELEMETRY, 0, CALL)

@@ -23,8 +23,8 @@ pub struct Combine<K, A, Acc> {
     slice: i64,
     key: K,
     aggregate: A,
-    /// By the start of the slice and the key. Empty at every commit.
-    partials: BTreeMap<(i64, String), (u64, Acc)>,
+    /// By the start of the slice, and by key. Empty at every commit.
+    partials: BTreeMap<i64, BTreeMap<String, (u64, Acc)>>,
     /// Records in them that are counted here.
     kept: u64,
 }
@@ -51,11 +51,15 @@ where
             return out(&Partial { key: key.to_owned(), records: 1, acc }, at, ctx);
         }
         let start = at.0.saturating_sub(at.0.rem_euclid(self.slice));
-        let aggregate = &self.aggregate;
-        let (records, acc) =
-            self.partials.entry((start, key.to_owned())).or_insert_with(|| (0, aggregate.create()));
-        *records += 1;
-        aggregate.add(acc, record, at);
+        let slice = self.partials.entry(start).or_default();
+        if let Some((records, acc)) = slice.get_mut(key) {
+            *records += 1;
+            self.aggregate.add(acc, record, at);
+        } else {
+            let mut acc = self.aggregate.create();
+            self.aggregate.add(&mut acc, record, at);
+            slice.insert(key.to_owned(), (1, acc));
+        }
         self.kept += ctx.keep();
     }
 
@@ -65,8 +69,10 @@ where
         out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
     ) {
         ctx.done(std::mem::take(&mut self.kept));
-        for ((start, key), (records, acc)) in std::mem::take(&mut self.partials) {
-            out(&Partial { key, records, acc }, EventTime(start), ctx);
+        for (start, slice) in std::mem::take(&mut self.partials) {
+            for (key, (records, acc)) in slice {
+                out(&Partial { key, records, acc }, EventTime(start), ctx);
+            }
         }
     }
 

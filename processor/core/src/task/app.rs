@@ -1,8 +1,6 @@
 //! The task of an app: the one place where the order of things is decided.
 
-use serde_json::{Map, Value};
-
-use super::stored::{EntryKey, JobMeta, META, Meta, SourceMeta, VALVES, Valves};
+use super::stored::{EntryKey, META, Meta, VALVES, Valves};
 use super::{App, Input, JobStatus, Parsed, Record, Refused, SourceKind, Task, Totals};
 use crate::effect::Effects;
 use crate::invariant::Violation;
@@ -14,25 +12,25 @@ use crate::time::Watermark;
 use crate::watermark::{Bounded, InvalidIdleTimeout, Marker, Multiplexer, Progress, Valve};
 
 pub(super) struct AppTask<E: 'static> {
-    app: App<E>,
+    pub(super) app: App<E>,
     partition: i32,
-    jobs: Vec<Box<dyn Job<E>>>,
-    inputs: Vec<SourceState>,
-    multiplexer: Multiplexer,
+    pub(super) jobs: Vec<Box<dyn Job<E>>>,
+    pub(super) inputs: Vec<SourceState>,
+    pub(super) multiplexer: Multiplexer,
     now: i64,
-    totals: Totals,
+    pub(super) totals: Totals,
     dirty: bool,
     scratch: Vec<u8>,
     told: Told,
 }
 
-struct SourceState {
-    next_offset: Option<i64>,
-    time: Time,
+pub(super) struct SourceState {
+    pub next_offset: Option<i64>,
+    pub time: Time,
 }
 
 /// How a source moves event time.
-enum Time {
+pub(super) enum Time {
     /// Its number at the multiplexer, and its generator.
     Stream(usize, Bounded),
     /// Not at all.
@@ -42,9 +40,9 @@ enum Time {
 }
 
 /// Event time of a second stage.
-struct Downstream {
-    valve: Valve,
-    max: Option<i64>,
+pub(super) struct Downstream {
+    pub valve: Valve,
+    pub max: Option<i64>,
     /// Whose second stage.
     job: usize,
 }
@@ -66,7 +64,7 @@ impl SourceState {
     }
 
     /// Latest event time seen.
-    fn max(&self) -> Option<i64> {
+    pub(super) fn max(&self) -> Option<i64> {
         match &self.time {
             Time::Stream(_, generator) => generator.max(),
             Time::Reference => None,
@@ -278,7 +276,8 @@ impl<E: 'static> AppTask<E> {
         let (watermark, idle) = (self.multiplexer.watermark(), self.multiplexer.is_idle());
         let known = self.told.watermark.unwrap_or(Watermark::NONE);
         let due = idle != self.told.idle || watermark > known && self.now >= self.told.at + MARKER_EVERY;
-        if !due {
+        let repartitions = || self.app.sources.iter().filter(|source| source.kind == SourceKind::Repartition);
+        if !due || repartitions().next().is_none() {
             return;
         }
         // What is held was in time: it goes before the marker.
@@ -288,96 +287,6 @@ impl<E: 'static> AppTask<E> {
             effects.marker(source.topic, self.app.partitions, &progress);
         }
         self.told = Told { watermark: Some(watermark), idle, at: self.now };
-    }
-
-    fn meta(&self) -> Meta {
-        Meta {
-            sources: self
-                .app
-                .sources
-                .iter()
-                .zip(&self.inputs)
-                .map(|(source, input)| SourceMeta {
-                    topic: source.topic.to_owned(),
-                    next_offset: input.next_offset,
-                    max: input.max(),
-                })
-                .collect(),
-            watermark: self.multiplexer.watermark().get(),
-            totals: self.totals,
-            jobs: self
-                .jobs
-                .iter()
-                .map(|job| JobMeta {
-                    name: job.descriptor().name.to_owned(),
-                    params_version: job.params_version(),
-                    params: Value::Object(job.params()).to_string(),
-                    stats: job.stats(),
-                })
-                .collect(),
-        }
-    }
-
-    fn load_meta(&mut self, meta: Meta) -> Result<(), StateError> {
-        self.totals = meta.totals;
-        self.multiplexer.restore(meta.watermark.map_or(Watermark::NONE, Watermark));
-        for stored in meta.sources {
-            let at = self.app.sources.iter().position(|source| source.topic == stored.topic);
-            if let Some(input) = at.and_then(|at| self.inputs.get_mut(at)) {
-                input.next_offset = stored.next_offset;
-                match &mut input.time {
-                    Time::Stream(_, generator) => generator.restore(stored.max),
-                    Time::Reference => {}
-                    Time::Repartition(downstream) => downstream.max = stored.max,
-                }
-            }
-        }
-        for stored in meta.jobs {
-            let Some(job) = self.jobs.iter_mut().find(|job| job.descriptor().name == stored.name) else {
-                continue;
-            };
-            job.restore_stats(stored.stats);
-            if stored.params_version != job.params_version() {
-                let values: Map<String, Value> =
-                    serde_json::from_str(&stored.params).map_err(|e| StateError::Damaged(e.to_string()))?;
-                job.load_params(stored.params_version, &values).map_err(StateError::Damaged)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn valves(&self) -> Valves {
-        let sources = self.app.sources.iter().zip(&self.inputs);
-        sources
-            .filter_map(|(source, input)| match &input.time {
-                Time::Repartition(downstream) => Some((source.topic.to_owned(), downstream.valve.clone())),
-                _ => None,
-            })
-            .collect()
-    }
-
-    fn load_valves(&mut self, valves: Valves) {
-        for (topic, stored) in valves {
-            let at = self.app.sources.iter().position(|source| source.topic == topic);
-            let input = at.and_then(|at| self.inputs.get_mut(at));
-            if let Some(Time::Repartition(downstream)) = input.map(|input| &mut input.time) {
-                downstream.valve = stored;
-            }
-        }
-    }
-
-    /// The task's own entries of state.
-    fn own(&self, entry: &mut Change<'_>) {
-        let (mut key, mut value) = (Vec::new(), Vec::new());
-        encode(&EntryKey { job: "", table: META, key: &[] }, &mut key);
-        encode(&self.meta(), &mut value);
-        entry(&key, Some(&value));
-        let valves = self.valves();
-        if !valves.is_empty() {
-            encode(&EntryKey { job: "", table: VALVES, key: &[] }, &mut key);
-            encode(&valves, &mut value);
-            entry(&key, Some(&value));
-        }
     }
 }
 

@@ -1,9 +1,13 @@
 //! What a task writes besides the tables of its jobs.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::Totals;
+use super::app::{AppTask, Time};
 use crate::invariant::Stats;
+use crate::state::{Change, StateError, encode};
+use crate::time::Watermark;
 use crate::watermark::Valve;
 
 /// Where an entry belongs. The task's own entry has no job.
@@ -47,3 +51,95 @@ pub(super) type Valves = Vec<(String, Valve)>;
 pub(super) const META: u16 = 0;
 /// See [`Valves`].
 pub(super) const VALVES: u16 = 1;
+
+impl<E: 'static> AppTask<E> {
+    pub(super) fn meta(&self) -> Meta {
+        Meta {
+            sources: self
+                .app
+                .sources
+                .iter()
+                .zip(&self.inputs)
+                .map(|(source, input)| SourceMeta {
+                    topic: source.topic.to_owned(),
+                    next_offset: input.next_offset,
+                    max: input.max(),
+                })
+                .collect(),
+            watermark: self.multiplexer.watermark().get(),
+            totals: self.totals,
+            jobs: self
+                .jobs
+                .iter()
+                .map(|job| JobMeta {
+                    name: job.descriptor().name.to_owned(),
+                    params_version: job.params_version(),
+                    params: Value::Object(job.params()).to_string(),
+                    stats: job.stats(),
+                })
+                .collect(),
+        }
+    }
+
+    pub(super) fn load_meta(&mut self, meta: Meta) -> Result<(), StateError> {
+        self.totals = meta.totals;
+        self.multiplexer.restore(meta.watermark.map_or(Watermark::NONE, Watermark));
+        for stored in meta.sources {
+            let at = self.app.sources.iter().position(|source| source.topic == stored.topic);
+            if let Some(input) = at.and_then(|at| self.inputs.get_mut(at)) {
+                input.next_offset = stored.next_offset;
+                match &mut input.time {
+                    Time::Stream(_, generator) => generator.restore(stored.max),
+                    Time::Reference => {}
+                    Time::Repartition(downstream) => downstream.max = stored.max,
+                }
+            }
+        }
+        for stored in meta.jobs {
+            let Some(job) = self.jobs.iter_mut().find(|job| job.descriptor().name == stored.name) else {
+                continue;
+            };
+            job.restore_stats(stored.stats);
+            if stored.params_version != job.params_version() {
+                let values: Map<String, Value> =
+                    serde_json::from_str(&stored.params).map_err(|e| StateError::Damaged(e.to_string()))?;
+                job.load_params(stored.params_version, &values).map_err(StateError::Damaged)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn valves(&self) -> Valves {
+        let sources = self.app.sources.iter().zip(&self.inputs);
+        sources
+            .filter_map(|(source, input)| match &input.time {
+                Time::Repartition(downstream) => Some((source.topic.to_owned(), downstream.valve.clone())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub(super) fn load_valves(&mut self, valves: Valves) {
+        for (topic, stored) in valves {
+            let at = self.app.sources.iter().position(|source| source.topic == topic);
+            let input = at.and_then(|at| self.inputs.get_mut(at));
+            if let Some(Time::Repartition(downstream)) = input.map(|input| &mut input.time) {
+                downstream.valve = stored;
+            }
+        }
+    }
+
+    /// The task's own entries of state.
+    pub(super) fn own(&self, entry: &mut Change<'_>) {
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        encode(&EntryKey { job: "", table: META, key: &[] }, &mut key);
+        encode(&self.meta(), &mut value);
+        entry(&key, Some(&value));
+        let valves = self.valves();
+        if !valves.is_empty() {
+            encode(&EntryKey { job: "", table: VALVES, key: &[] }, &mut key);
+            encode(&valves, &mut value);
+            entry(&key, Some(&value));
+        }
+    }
+}

@@ -1,6 +1,5 @@
 //! `customer-stats`: orders and spending per customer and tumbling window.
 
-use garde::Validate;
 use millrace_core::Job;
 use millrace_core::aggregate::{Count, Sum};
 use millrace_core::stream::job as new_job;
@@ -8,38 +7,11 @@ use millrace_wire::Timestamp;
 use millrace_wire::event::Order;
 use millrace_wire::result::CustomerStats;
 use millrace_wire::topic;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use super::{Categories, Event};
-use crate::apps::{Lateness, WindowSize};
-
-/// Live parameters.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
-#[serde(default, deny_unknown_fields)]
-struct Params {
-    #[garde(dive)]
-    window_size_s: WindowSize,
-    #[garde(dive)]
-    allowed_lateness_s: Lateness,
-    /// Only orders of these categories count; none means all.
-    #[garde(dive)]
-    #[schemars(title = "Categories")]
-    categories: Categories,
-}
-
-impl Default for Params {
-    fn default() -> Self {
-        Self {
-            window_size_s: WindowSize(3_600),
-            allowed_lateness_s: Lateness(0),
-            categories: Categories::default(),
-        }
-    }
-}
+use super::{Event, WindowParams};
 
 pub(super) fn job() -> Box<dyn Job<Event>> {
-    new_job::<Event, Params>("customer-stats", "Orders and spending per customer and window.")
+    new_job::<Event, WindowParams>("customer-stats", "Orders and spending per customer and window.")
         .topics(&[topic::ORDERS], &[topic::ANALYTICS])
         .source(|order: &Order| Some(order))
         .filter(|order, params| params.categories.admit(order))

@@ -1,7 +1,6 @@
 //! `hourly-sales`: what all customers together have ordered, per tumbling window. Orders are keyed by customer, so each task
 //! adds up its own for a second of event time, and one task adds up these sums.
 
-use garde::Validate;
 use millrace_core::Job;
 use millrace_core::aggregate::{Count, Sum};
 use millrace_core::repartition::Merge;
@@ -10,40 +9,13 @@ use millrace_wire::Timestamp;
 use millrace_wire::event::Order;
 use millrace_wire::result::HourlySales;
 use millrace_wire::topic;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use super::{Categories, Event};
-use crate::apps::{Lateness, WindowSize};
+use super::{Event, WindowParams};
 
 /// The key of all orders.
 const ALL: &str = "all";
 /// Windows begin and end with a second.
 const SLICE_MS: i64 = 1_000;
-
-/// Live parameters.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
-#[serde(default, deny_unknown_fields)]
-struct Params {
-    #[garde(dive)]
-    window_size_s: WindowSize,
-    #[garde(dive)]
-    allowed_lateness_s: Lateness,
-    /// Only orders of these categories count; none means all.
-    #[garde(dive)]
-    #[schemars(title = "Categories")]
-    categories: Categories,
-}
-
-impl Default for Params {
-    fn default() -> Self {
-        Self {
-            window_size_s: WindowSize(3_600),
-            allowed_lateness_s: Lateness(0),
-            categories: Categories::default(),
-        }
-    }
-}
 
 fn amount(order: &Order) -> f64 {
     order.amount
@@ -51,7 +23,7 @@ fn amount(order: &Order) -> f64 {
 
 #[allow(clippy::cast_precision_loss)]
 pub(super) fn job() -> Box<dyn Job<Event>> {
-    new_job::<Event, Params>("hourly-sales", "Sales of all customers together, per window.")
+    new_job::<Event, WindowParams>("hourly-sales", "Sales of all customers together, per window.")
         .topics(&[topic::ORDERS], &[topic::ANALYTICS])
         .source(|order: &Order| Some(order))
         .filter(|order, params| params.categories.admit(order))
@@ -62,7 +34,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
             |partials| {
                 partials
                     .key_by(|partial| &partial.key)
-                    .window(|params: &Params| params.window_size_s.tumbling())
+                    .window(|params: &WindowParams| params.window_size_s.tumbling())
                     .allowed_lateness(|params| params.allowed_lateness_s.ms())
                     .aggregate(Merge::<_, Order>::new((Count, Sum(amount))))
                     .map(|result, _, _| {

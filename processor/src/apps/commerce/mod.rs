@@ -23,6 +23,8 @@ use millrace_wire::topic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Lateness, WindowSize};
+
 /// What a record of this app is.
 pub type Event = Order;
 
@@ -71,6 +73,30 @@ struct Categories(#[garde(length(max = 100), inner(length(max = 100)))] Vec<Stri
 impl Categories {
     fn admit(&self, order: &Order) -> bool {
         self.0.is_empty() || self.0.iter().any(|category| *category == order.category)
+    }
+}
+
+/// Live parameters of windows over an hour, if nobody says otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(default, deny_unknown_fields)]
+struct WindowParams {
+    #[garde(dive)]
+    window_size_s: WindowSize,
+    #[garde(dive)]
+    allowed_lateness_s: Lateness,
+    /// Only orders of these categories count; none means all.
+    #[garde(dive)]
+    #[schemars(title = "Categories")]
+    categories: Categories,
+}
+
+impl Default for WindowParams {
+    fn default() -> Self {
+        Self {
+            window_size_s: WindowSize(3_600),
+            allowed_lateness_s: Lateness(0),
+            categories: Categories::default(),
+        }
     }
 }
 
