@@ -249,7 +249,8 @@ mod tests {
     }
 
     fn view(log_start: i64, committed: i64) -> View {
-        let p = PartitionView { partition: 2, leader: 1, in_sync: vec![], log_start, high_watermark: 100 };
+        let p =
+            PartitionView { partition: 2, leader: 1, log_start, high_watermark: 100, ..Default::default() };
         let topic = TopicView {
             name: "s".into(),
             kind: "raw".into(),

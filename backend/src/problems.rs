@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use millrace_wire::api::PartitionView;
 use millrace_wire::live::{Overview, ProblemNote};
 use millrace_wire::telemetry::{ComponentState, WorkerState};
 
@@ -11,6 +12,8 @@ use crate::search::Health;
 
 /// A component is silent after so long.
 const SILENT_MS: i64 = 3_000;
+/// A transaction hangs if it is open for so long: three times as long as the processor's longest.
+const HANGS_MS: i64 = 6_000;
 /// Offsets are old after so long.
 const OFFSETS_OLD_MS: i64 = 5_000;
 
@@ -87,6 +90,7 @@ fn find(now_ms: i64, overview: &Overview, view: &View, elastic: &Health) -> Vec<
                 format!("A broker does not answer: offsets and lag stand still since {}", time_of_day(since));
             add("kafka", "offsets", text, Some(since));
         }
+        transactions(now_ms, view, &mut add);
         processes(overview, &mut add);
     }
     let indexer_error = overview.indexer.as_ref().and_then(|i| i.error.as_ref());
@@ -113,6 +117,25 @@ fn find(now_ms: i64, overview: &Overview, view: &View, elastic: &Health) -> Vec<
         add(&component.name, "process", format!("{} {what}{detail}", component.name), None);
     }
     found
+}
+
+/// Partitions whose readers wait for the end of a transaction that nobody seems to work on.
+fn transactions(now_ms: i64, view: &View, add: &mut impl FnMut(&str, &'static str, String, Option<i64>)) {
+    for topic in &view.topics {
+        let open = |p: &PartitionView| p.open_since_ms.filter(|since| now_ms - since > HANGS_MS);
+        let hanging: Vec<_> = topic.partitions.iter().filter_map(|p| Some((p, open(p)?))).collect();
+        let Some((first, since)) = hanging.iter().min_by_key(|(_, since)| *since) else { continue };
+        let places: Vec<_> = hanging.iter().map(|(p, _)| p.partition.to_string()).collect();
+        let text = format!(
+            "A transaction hangs in {}, partition {}: readers of committed records wait at offset {} of {}. Kafka aborts it \
+             after 15 s, or when its worker is back",
+            topic.name,
+            places.join(", "),
+            first.last_stable,
+            first.high_watermark,
+        );
+        add(&topic.name, "transaction", text, Some(*since));
+    }
 }
 
 fn processes(overview: &Overview, add: &mut impl FnMut(&str, &'static str, String, Option<i64>)) {

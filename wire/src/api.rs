@@ -78,7 +78,7 @@ pub struct TopicView {
 }
 
 /// A partition.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct PartitionView {
     /// Number.
     pub partition: i32,
@@ -90,6 +90,10 @@ pub struct PartitionView {
     pub log_start: i64,
     /// Next offset to be written.
     pub high_watermark: i64,
+    /// Last stable offset: readers of committed records may read up to here.
+    pub last_stable: i64,
+    /// Since when it has stood still below the high watermark, epoch ms: a transaction is open there for so long.
+    pub open_since_ms: Option<i64>,
 }
 
 /// `GET /groups`: lag of a consumer group.

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::result::{SensorAverage, Severity};
-use crate::telemetry::{Checkpoint, Component, Recovery, TimeUse, WorkerState};
+use crate::telemetry::{
+    Checkpoint, Component, OpenTransaction, Recovery, RecoveryPhases, TimeUse, WorkerState,
+};
 
 /// Subprotocol: postcard in binary frames.
 pub const POSTCARD: &str = "millrace.v1.postcard";
@@ -261,6 +263,8 @@ pub struct JobGauge {
     pub watermark_ms: Option<i64>,
     /// Now minus that, ms.
     pub watermark_lag_ms: Option<i64>,
+    /// That task's partition: the one that holds event time back.
+    pub watermark_partition: Option<i32>,
     /// Version of the parameters in force.
     pub params_version: i64,
     /// Violations of the engine's invariants.
@@ -293,12 +297,24 @@ pub struct WorkerGauge {
     pub partitions: Vec<i32>,
     /// Source records/s, over the last 5 s.
     pub records_per_s: f64,
+    /// Records/s in its committed transactions, over the last 5 s.
+    pub records_out_per_s: f64,
+    /// Bytes/s of source records, over the last 5 s.
+    pub bytes_in_per_s: f64,
+    /// Bytes/s in its committed transactions, over the last 5 s.
+    pub bytes_out_per_s: f64,
     /// How its time goes.
     pub time: TimeUse,
+    /// The transaction that was open at the latest frame.
+    pub transaction: Option<OpenTransaction>,
+    /// Sessions that ended with an error, since the process started.
+    pub restarts: u64,
     /// Duration of the latest commit, ms.
     pub commit_ms: f64,
     /// Commits/s, over the last 5 s.
     pub commits_per_s: f64,
+    /// How the apps that run here came back the last time, since the process started: app and phases.
+    pub phases: Vec<(String, RecoveryPhases)>,
     /// Age of these numbers, ms.
     pub age_ms: i64,
 }

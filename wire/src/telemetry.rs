@@ -108,10 +108,31 @@ pub struct Processor {
     pub aborts: u64,
     /// Duration of the latest commit, ms.
     pub commit_ms: f64,
+    /// Records in committed transactions: results, side outputs, changelogs and ledger.
+    #[serde(default)]
+    pub records_out: u64,
+    /// Bytes of their keys and values.
+    #[serde(default)]
+    pub bytes_out: u64,
+    /// The transaction that is open.
+    #[serde(default)]
+    pub transaction: Option<OpenTransaction>,
+    /// Sessions that ended with an error: the worker then starts from what is committed.
+    #[serde(default)]
+    pub restarts: u64,
     /// Kafka's create time of a record to the commit of what came of it, microseconds and counts since the last frame.
     pub latency_us: Vec<(u64, u64)>,
     /// The state of the app that is furthest from running.
     pub state: WorkerState,
+}
+
+/// A transaction that is not committed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct OpenTransaction {
+    /// Since its first record, ms.
+    pub age_ms: f64,
+    /// Its commit has begun.
+    pub committing: bool,
 }
 
 /// Milliseconds per second, Flink's names.
@@ -167,6 +188,35 @@ pub struct App {
     pub checkpoints: Vec<Checkpoint>,
     /// Recoveries since the last frame.
     pub recoveries: Vec<Recovery>,
+    /// How it came back the last time, since the process started.
+    #[serde(default)]
+    pub phases: Option<RecoveryPhases>,
+}
+
+/// How an app got its partitions on a worker, at its start, after a crash or when the group shared them anew: one phase after
+/// the other, ms.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RecoveryPhases {
+    /// When it had caught up, epoch ms.
+    pub at_ms: i64,
+    /// The partitions.
+    pub partitions: Vec<i32>,
+    /// From the last commit to partitions that it did not have before, to the moment when it asked for them: a crash
+    /// noticed and the process started again, or the dead one's session timed out. `None`: there was no commit.
+    pub detect_ms: Option<f64>,
+    /// Until the group gave it the partitions.
+    pub rejoin_ms: f64,
+    /// Until their state was back.
+    pub restore_ms: f64,
+    /// Until what had come meanwhile was processed and committed.
+    pub catch_up_ms: f64,
+}
+
+impl RecoveryPhases {
+    /// All of them together, ms.
+    pub fn total_ms(&self) -> f64 {
+        self.detect_ms.unwrap_or(0.0) + self.rejoin_ms + self.restore_ms + self.catch_up_ms
+    }
 }
 
 /// One (app, partition).

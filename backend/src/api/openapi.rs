@@ -127,6 +127,8 @@ fn schemas() -> Value {
             in_sync: vec![1],
             log_start: 0,
             high_watermark: 5,
+            last_stable: 4,
+            open_since_ms: Some(1),
         }],
         replication: 3,
         records_per_s: 99.5,

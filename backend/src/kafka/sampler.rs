@@ -35,6 +35,8 @@ struct Known {
     starts: Offsets,
     /// Last stable offsets: what a reader of committed records may read.
     stable: Offsets,
+    /// Where a last stable offset stands still below the end, and since when, epoch ms.
+    open: HashMap<Place, (i64, i64)>,
     ends_ms: i64,
     groups: BTreeMap<String, (GroupView, i64)>,
 }
@@ -125,6 +127,9 @@ impl Sampler {
                 let place = (view.name.clone(), p.partition);
                 p.high_watermark = self.known.ends.get(&place).copied().unwrap_or(0);
                 p.log_start = self.known.starts.get(&place).copied().unwrap_or(0);
+                // Where no transaction was ever written, both are the same.
+                p.last_stable = self.known.stable.get(&place).copied().unwrap_or(p.high_watermark);
+                p.open_since_ms = self.known.open.get(&place).map(|(_, since)| *since);
                 sum += p.high_watermark;
             }
             let history = self.topic_ends.entry(view.name.clone()).or_default();
@@ -156,11 +161,23 @@ impl Sampler {
             known.ends.extend(ends);
             known.ends_ms = now_ms();
             known.starts.extend(offsets(&self.client, places, Offset::Beginning)?);
-            let of_groups: Vec<Place> =
-                places.iter().filter(|(t, _)| groups.values().any(|of| of.contains(t))).cloned().collect();
+            let transactional = |topic: &str| {
+                groups.values().any(|of| of.contains(topic))
+                    || matches!(kind(topic), "result" | "side" | "internal")
+            };
+            let ours: Vec<Place> =
+                places.iter().filter(|(t, _)| transactional(t) && !t.starts_with("__")).cloned().collect();
             // A client that does not consume keeps leaders that it once learnt until it is told.
             self.stable.fetch_metadata(None, METADATA)?;
-            known.stable.extend(offsets(&self.stable, &of_groups, Offset::End)?);
+            let (stable, now) = (offsets(&self.stable, &ours, Offset::End)?, now_ms());
+            for (place, stable) in &stable {
+                if known.ends.get(place).is_none_or(|end| stable >= end) {
+                    known.open.remove(place);
+                } else if known.open.get(place).is_none_or(|(stood, _)| stood != stable) {
+                    known.open.insert(place.clone(), (*stable, now));
+                }
+            }
+            known.stable.extend(stable);
             Ok(())
         });
         if let Err(error) = read {
@@ -249,7 +266,7 @@ fn layout(metadata: &Metadata) -> (BTreeMap<String, TopicView>, Vec<Place>) {
                     places.push((name.clone(), p.id()));
                 }
                 let (partition, leader, in_sync) = (p.id(), p.leader(), p.isr().to_vec());
-                PartitionView { partition, leader, in_sync, log_start: 0, high_watermark: 0 }
+                PartitionView { partition, leader, in_sync, ..PartitionView::default() }
             })
             .collect();
         partitions.sort_by_key(|p| p.partition);

@@ -71,7 +71,8 @@ impl State {
         for (_, tracked) in self.shown(now_ms) {
             let Body::Processor(processor) = &tracked.frame.body else { continue };
             for app in &processor.apps {
-                let watermark = app.tasks.iter().filter(|t| !t.idle).filter_map(|t| t.watermark_ms).min();
+                let running = app.tasks.iter().filter(|task| !task.idle);
+                let slowest = running.filter_map(|task| Some((task.watermark_ms?, task.partition))).min();
                 for job in &app.jobs {
                     let gauge =
                         gauges.entry((app.name.clone(), job.name.clone())).or_insert_with(|| JobGauge {
@@ -86,7 +87,9 @@ impl State {
                     gauge.pending += job.pending;
                     gauge.violations += job.violations;
                     gauge.params_version = gauge.params_version.min(job.params_version);
-                    gauge.watermark_ms = gauge.watermark_ms.into_iter().chain(watermark).min();
+                    let before = gauge.watermark_ms.zip(gauge.watermark_partition);
+                    let slowest = before.into_iter().chain(slowest).min();
+                    (gauge.watermark_ms, gauge.watermark_partition) = slowest.unzip();
                 }
             }
         }
@@ -117,9 +120,19 @@ fn worker(name: &str, tracked: &Tracked, now_ms: i64) -> WorkerGauge {
         state: processor.state.clone(),
         partitions,
         records_per_s: tracked.rates("task/", now_ms),
+        records_out_per_s: tracked.rate("out/records", now_ms),
+        bytes_in_per_s: tracked.rates("bytes/", now_ms),
+        bytes_out_per_s: tracked.rate("out/bytes", now_ms),
         time: processor.time,
+        transaction: processor.transaction,
+        restarts: processor.restarts,
         commit_ms: processor.commit_ms,
         commits_per_s: tracked.rate("commits", now_ms),
+        phases: processor
+            .apps
+            .iter()
+            .filter_map(|app| Some((app.name.clone(), app.phases.clone()?)))
+            .collect(),
         age_ms: tracked.age(now_ms),
     }
 }

@@ -286,9 +286,12 @@ fn counters(frame: &Frame) -> Vec<(String, f64)> {
         }
         Body::Processor(processor) => {
             add("commits".to_owned(), processor.commits);
+            add("out/records".to_owned(), processor.records_out);
+            add("out/bytes".to_owned(), processor.bytes_out);
             for app in &processor.apps {
                 for task in &app.tasks {
                     add(format!("task/{}/{}", app.name, task.partition), task.records);
+                    add(format!("bytes/{}/{}", app.name, task.partition), task.bytes);
                     add(format!("dead/{}/{}", app.name, task.partition), task.dead);
                 }
                 for job in &app.jobs {

@@ -1,7 +1,8 @@
 //! Checkpoints and recoveries: two cards that [`super::system`] places.
 
 use leptos::prelude::*;
-use millrace_wire::telemetry::Checkpoint;
+use millrace_wire::live::WorkerGauge;
+use millrace_wire::telemetry::{Checkpoint, RecoveryPhases};
 
 use crate::format;
 use crate::page::Page;
@@ -98,6 +99,7 @@ pub fn Recoveries() -> impl IntoView {
     view! {
         <div class="card">
             <div class="heading"><h2>"Recoveries"</h2><span class="quiet">"a task's state put back after a restart"</span></div>
+            <Phases/>
             <div class="scroll" tabindex="0" role="region" aria-label="Recoveries">
                 <table>
                     <thead><tr>
@@ -109,6 +111,52 @@ pub fn Recoveries() -> impl IntoView {
                 </table>
             </div>
             {empty}
+        </div>
+    }
+    .into_any()
+}
+
+/// How long each app was away the last time, phase by phase.
+#[component]
+fn Phases() -> impl IntoView {
+    let page = expect_context::<Page>();
+    let workers = Memo::new(move |_| {
+        let phases = |w: &WorkerGauge| (w.component.clone(), w.phases.clone());
+        page.gauge(|o| o.workers.iter().map(phases).collect::<Vec<_>>()).unwrap_or_default()
+    });
+    let row = move |worker: &str, app: &str, phases: &RecoveryPhases| {
+        let detect = phases.detect_ms.map_or_else(|| format::NOTHING.to_owned(), format::millis);
+        view! {
+            <tr>
+                <td class="n">{format::clock(phases.at_ms, page.utc_offset_min)}</td>
+                <td>{format!("{worker} {app}")}</td>
+                <td class="n">{detect}</td>
+                <td class="n">{format::millis(phases.rejoin_ms)}</td>
+                <td class="n">{format::millis(phases.restore_ms)}</td>
+                <td class="n">{format::millis(phases.catch_up_ms)}</td>
+                <td class="n">{format::millis(phases.total_ms())}</td>
+            </tr>
+        }
+    };
+    let rows = move || {
+        workers.with(|all| {
+            let of = |(worker, apps): &(String, Vec<(String, RecoveryPhases)>)| {
+                apps.iter().map(|(app, phases)| row(worker, app, phases)).collect_view()
+            };
+            all.iter().map(of).collect_view()
+        })
+    };
+    view! {
+        <div class="scroll" tabindex="0" role="region" aria-label="Phases of the last recovery">
+            <table>
+                <thead><tr>
+                    <th scope="col" class="n">"Time"</th><th scope="col">"App"</th>
+                    <th scope="col" class="n">"Detect"</th><th scope="col" class="n">"Rejoin"</th>
+                    <th scope="col" class="n">"Restore"</th><th scope="col" class="n">"Catch up"</th>
+                    <th scope="col" class="n">"Away"</th>
+                </tr></thead>
+                <tbody data-testid="phases">{rows}</tbody>
+            </table>
         </div>
     }
     .into_any()

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use leptos::prelude::*;
 use millrace_wire::api::{JobView, ParamsView};
+use millrace_wire::live::JobGauge;
 use serde_json::{Map, Value};
 use wasm_bindgen_futures::spawn_local;
 
@@ -68,6 +69,22 @@ fn load_jobs(jobs: RwSignal<Vec<JobView>>, error: RwSignal<Option<String>>) {
 
 type Edits = RwSignal<Map<String, Value>>;
 
+/// How far event time is, and what holds it.
+fn progress(job: &JobGauge) -> String {
+    let held = job.watermark_partition.map(|partition| format!(", held by partition {partition}"));
+    let behind = job.watermark_lag_ms.map_or_else(
+        || "No watermark yet".to_owned(),
+        |lag| {
+            format!("Watermark {} behind the clock{}", format::millis(lag as f64), held.unwrap_or_default())
+        },
+    );
+    format!(
+        "{behind}; {} records pending, {} late",
+        format::total(job.pending),
+        format::total(job.late_total)
+    )
+}
+
 #[component]
 fn JobForm(job: JobView) -> impl IntoView {
     let page = expect_context::<Page>();
@@ -97,6 +114,11 @@ fn JobForm(job: JobView) -> impl IntoView {
     let version = Memo::new(move |_| {
         page.gauge(|o| o.jobs.iter().find(|j| j.app == app && j.job == name).map(|j| j.params_version))
             .flatten()
+    });
+    let (app, name) = (job.app.clone(), job.job.clone());
+    let now = Memo::new(move |_| {
+        let is_it = |gauge: &&JobGauge| gauge.app == app && gauge.job == name;
+        page.gauge(|o| o.jobs.iter().find(is_it).map(progress)).flatten().unwrap_or_default()
     });
     Effect::new(move || {
         version.track();
@@ -150,6 +172,7 @@ fn JobForm(job: JobView) -> impl IntoView {
         <form class="card form" on:submit=submit novalidate>
             <h3>"Job "<code>{job.job.clone()}</code></h3>
             <p class="quiet">{job.description.clone()}</p>
+            <p class="quiet" data-testid=format!("progress-{}", job.id)>{move || now.get()}</p>
             {fields}
             {trouble}
             <div class="actions">

@@ -99,14 +99,29 @@ fn Workers() -> impl IntoView {
             WorkerState::Restoring { .. } | WorkerState::Retrying { .. } => ("state warn", "▲"),
         };
         let partitions: Vec<_> = w.partitions.iter().map(i32::to_string).collect();
+        let traffic =
+            |records, bytes: f64| format!("{}/s, {}/s", format::rate(records), format::bytes(bytes as u64));
+        let transaction = w.transaction.map_or_else(
+            || format::NOTHING.to_owned(),
+            |open| {
+                format!(
+                    "{}{}",
+                    format::millis(open.age_ms),
+                    if open.committing { " (committing)" } else { "" }
+                )
+            },
+        );
         view! {
             <tr class:old=old(w.age_ms)>
                 <th scope="row">{w.component.clone()}</th>
                 <td class="wrap"><span class=class>{symbol}" "{format::worker_state(&w.state)}</span></td>
                 <td>{format::time_use(&w.time)}</td>
                 <td class="n">{partitions.join(" ")}</td>
-                <td class="n">{format::rate(w.records_per_s)}"/s"</td>
+                <td class="n">{traffic(w.records_per_s, w.bytes_in_per_s)}</td>
+                <td class="n">{traffic(w.records_out_per_s, w.bytes_out_per_s)}</td>
                 <td class="n">{format::millis(w.commit_ms)}</td>
+                <td class="n">{transaction}</td>
+                <td class="n">{format::total(w.restarts)}</td>
                 <td class="n">{format::age(w.age_ms as f64)}</td>
             </tr>
         }
@@ -118,8 +133,10 @@ fn Workers() -> impl IntoView {
                 <table>
                     <thead><tr>
                         <th scope="col">"Worker"</th><th scope="col">"State"</th><th scope="col">"Time"</th>
-                        <th scope="col" class="n">"Partitions"</th><th scope="col" class="n">"Records"</th>
-                        <th scope="col" class="n">"Commit"</th><th scope="col" class="n">"Age"</th>
+                        <th scope="col" class="n">"Partitions"</th><th scope="col" class="n">"In"</th>
+                        <th scope="col" class="n">"Out"</th><th scope="col" class="n">"Commit"</th>
+                        <th scope="col" class="n">"Transaction"</th><th scope="col" class="n">"Restarts"</th>
+                        <th scope="col" class="n">"Age"</th>
                     </tr></thead>
                     <tbody data-testid="workers">{move || gauges.with(|all| all.iter().map(row).collect_view())}</tbody>
                 </table>

@@ -1,6 +1,7 @@
 //! Reading an app's changelog: where it ends, and what is committed in it.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
@@ -20,27 +21,29 @@ const STABLE: Duration = Duration::from_secs(60);
 /// Where topics end, by partition.
 pub type Ends = BTreeMap<String, Vec<i64>>;
 
-/// An app's changelog.
-pub struct Changelog {
-    topic: String,
+/// What was read of a partition.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Read {
+    /// Number of records.
+    pub records: u64,
+    /// When the newest of them was written, epoch ms.
+    pub newest_ms: Option<i64>,
+}
+
+/// Clients that read changelogs. Each connects to every broker, so apps share them.
+pub struct Clients {
     /// Reads what is committed, and says where it ends.
     committed: BaseConsumer,
     /// Says where the log ends, open transactions included.
     uncommitted: BaseConsumer,
-    shutdown: Shutdown,
 }
 
-impl Changelog {
-    /// `client` is the client's id.
+impl Clients {
+    /// `client` is the clients' id.
     ///
     /// # Errors
-    /// The clients can't be made.
-    pub fn new(
-        kafka: &KafkaArgs,
-        client: &str,
-        app: &str,
-        shutdown: &Shutdown,
-    ) -> Result<Self, SessionError> {
+    /// They can't be made.
+    pub fn new(kafka: &KafkaArgs, client: &str) -> Result<Self, SessionError> {
         let consumer = |isolation: &str| {
             kafka
                 .consumer(client, client, isolation)
@@ -51,12 +54,31 @@ impl Changelog {
                 .context("the consumer of the changelog can't be made")
                 .map_err(SessionError::Kafka)
         };
-        Ok(Self {
-            topic: topic::changelog(app),
-            committed: consumer("read_committed")?,
-            uncommitted: consumer("read_uncommitted")?,
-            shutdown: shutdown.clone(),
-        })
+        Ok(Self { committed: consumer("read_committed")?, uncommitted: consumer("read_uncommitted")? })
+    }
+
+    /// Asks who leads which partition. A client that does not consume keeps leaders that it once learnt until it is told.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn refresh(&self) -> Result<(), SessionError> {
+        self.committed.fetch_metadata(None, CALL)?;
+        self.uncommitted.fetch_metadata(None, CALL)?;
+        Ok(())
+    }
+}
+
+/// An app's changelog.
+pub struct Changelog {
+    topic: String,
+    clients: Rc<Clients>,
+    shutdown: Shutdown,
+}
+
+impl Changelog {
+    /// Of an app.
+    pub fn new(clients: Rc<Clients>, app: &str, shutdown: &Shutdown) -> Self {
+        Self { topic: topic::changelog(app), clients, shutdown: shutdown.clone() }
     }
 
     /// The end of a partition, once no transaction is open in it: a former owner's last one counts if it was
@@ -74,9 +96,9 @@ impl Changelog {
     /// As [`stable_end`](Self::stable_end).
     pub fn stable_end_of(&self, topic: &str, partition: i32) -> Result<i64, SessionError> {
         let started = Instant::now();
-        let (_, end) = self.uncommitted.fetch_watermarks(topic, partition, CALL)?;
+        let (_, end) = self.clients.uncommitted.fetch_watermarks(topic, partition, CALL)?;
         loop {
-            let (_, stable) = self.committed.fetch_watermarks(topic, partition, CALL)?;
+            let (_, stable) = self.clients.committed.fetch_watermarks(topic, partition, CALL)?;
             if stable >= end {
                 return Ok(end);
             }
@@ -87,7 +109,7 @@ impl Changelog {
                 )));
             }
             // Waiting for the coordinator's markers; the poll also serves the client.
-            self.committed.poll(Duration::from_millis(10));
+            self.clients.committed.poll(Duration::from_millis(10));
         }
     }
 
@@ -99,31 +121,34 @@ impl Changelog {
     /// Kafka does not answer.
     pub fn ends(&self, beside: &[&str]) -> Result<Result<Ends, Ends>, SessionError> {
         let topics: Vec<&str> = std::iter::once(self.topic.as_str()).chain(beside.iter().copied()).collect();
-        let ends = |consumer: &BaseConsumer| -> Result<Ends, SessionError> {
-            let mut list = TopicPartitionList::new();
-            let places = || topics.iter().flat_map(|topic| (0..topic::PARTITIONS).map(move |p| (*topic, p)));
-            for (topic, partition) in places() {
-                // As a time, this is the newest: one request to each broker, for all of its partitions.
-                list.add_partition_offset(topic, partition, Offset::End)?;
-            }
-            let found = consumer.offsets_for_times(list, CALL)?;
+        let places = || topics.iter().flat_map(|topic| (0..topic::PARTITIONS).map(move |p| (*topic, p)));
+        let ends = |consumer: &BaseConsumer| {
             let mut ends = Ends::new();
-            for (topic, partition) in places() {
-                match found.find_partition(topic, partition).map(|e| e.offset()) {
-                    Some(Offset::Offset(offset)) => ends.entry(topic.to_owned()).or_default().push(offset),
-                    other => {
-                        return Err(SessionError::Kafka(anyhow!("{topic}/{partition} ends at {other:?}")));
-                    }
-                }
+            for ((topic, _), end) in places().zip(newest(consumer, places())?) {
+                ends.entry(topic.to_owned()).or_default().push(end);
             }
-            Ok(ends)
+            Ok::<_, SessionError>(ends)
         };
-        let (before, committed, after) =
-            (ends(&self.uncommitted)?, ends(&self.committed)?, ends(&self.uncommitted)?);
+        let (before, committed, after) = (
+            ends(&self.clients.uncommitted)?,
+            ends(&self.clients.committed)?,
+            ends(&self.clients.uncommitted)?,
+        );
         Ok(if before == committed && committed == after { Ok(committed) } else { Err(committed) })
     }
 
-    /// Hands what is committed of a partition between two offsets to `record`. Returns how many records that was.
+    /// How far partitions of other topics are committed, in the order of `places`.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn committed_ends<'t>(
+        &self,
+        places: impl Iterator<Item = (&'t str, i32)> + Clone,
+    ) -> Result<Vec<i64>, SessionError> {
+        newest(&self.clients.committed, places)
+    }
+
+    /// Hands what is committed of a partition between two offsets to `record`.
     ///
     /// # Errors
     /// Kafka does not answer; or what `record` says.
@@ -133,7 +158,7 @@ impl Changelog {
         from: i64,
         to: i64,
         record: impl FnMut(u64, &[u8], Option<&[u8]>) -> Result<(), SessionError>,
-    ) -> Result<u64, SessionError> {
+    ) -> Result<Read, SessionError> {
         self.read_of(&self.topic, partition, (from, to), record)
     }
 
@@ -147,24 +172,25 @@ impl Changelog {
         partition: i32,
         (from, to): (i64, i64),
         mut record: impl FnMut(u64, &[u8], Option<&[u8]>) -> Result<(), SessionError>,
-    ) -> Result<u64, SessionError> {
+    ) -> Result<Read, SessionError> {
+        let mut read = Read::default();
         if from >= to {
-            return Ok(0);
+            return Ok(read);
         }
         let mut assignment = TopicPartitionList::new();
         assignment.add_partition_offset(topic, partition, Offset::Offset(from))?;
-        self.committed.assign(&assignment)?;
-        let mut records = 0;
+        self.clients.committed.assign(&assignment)?;
         let mut heard = Instant::now();
         loop {
-            match self.committed.poll(Duration::from_millis(100)) {
+            match self.clients.committed.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
                     if message.offset() >= to {
                         break;
                     }
                     heard = Instant::now();
-                    records += 1;
-                    record(records, message.key().unwrap_or_default(), message.payload())?;
+                    read.records += 1;
+                    read.newest_ms = read.newest_ms.max(message.timestamp().to_millis());
+                    record(read.records, message.key().unwrap_or_default(), message.payload())?;
                 }
                 Some(Err(KafkaError::PartitionEOF(at))) if at == partition => break,
                 // Of a partition read before.
@@ -176,8 +202,8 @@ impl Changelog {
                 return Err(SessionError::Kafka(anyhow!("{topic}/{partition} can't be read")));
             }
         }
-        self.committed.unassign()?;
-        Ok(records)
+        self.clients.committed.unassign()?;
+        Ok(read)
     }
 
     /// First and next offset of another topic.
@@ -185,6 +211,25 @@ impl Changelog {
     /// # Errors
     /// Kafka does not answer.
     pub fn bounds_of(&self, topic: &str, partition: i32) -> Result<(i64, i64), SessionError> {
-        Ok(self.committed.fetch_watermarks(topic, partition, CALL)?)
+        Ok(self.clients.committed.fetch_watermarks(topic, partition, CALL)?)
     }
+}
+
+/// The ends of partitions as `consumer` sees them, in the order of `places`.
+fn newest<'t>(
+    consumer: &BaseConsumer,
+    places: impl Iterator<Item = (&'t str, i32)> + Clone,
+) -> Result<Vec<i64>, SessionError> {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition) in places.clone() {
+        // As a time, this is the newest: one request to each broker, for all of its partitions.
+        list.add_partition_offset(topic, partition, Offset::End)?;
+    }
+    let found = consumer.offsets_for_times(list, CALL)?;
+    places
+        .map(|(topic, partition)| match found.find_partition(topic, partition).map(|e| e.offset()) {
+            Some(Offset::Offset(offset)) => Ok(offset),
+            other => Err(SessionError::Kafka(anyhow!("{topic}/{partition} ends at {other:?}"))),
+        })
+        .collect()
 }

@@ -1,6 +1,8 @@
 //! What outlives a session.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,8 @@ use millrace_service::control::Versioned;
 use millrace_wire::control::Command;
 use millrace_wire::telemetry::{self, WorkerState};
 
-use super::restart::{Failures, Strategy};
+use super::changelog::Clients;
+use super::restart::{Failures, SessionError, Strategy};
 use super::status::Status;
 use crate::checkpoint::Store;
 use crate::config::RunArgs;
@@ -31,6 +34,8 @@ pub struct Environment<'a> {
     pub commands: mpsc::Receiver<Versioned>,
     /// The apps.
     pub apps: Vec<AppMemory>,
+    /// Of changelogs, once one was read.
+    clients: OnceCell<Rc<Clients>>,
 }
 
 /// What outlives a session of an app.
@@ -93,7 +98,33 @@ impl AppMemory {
     }
 }
 
-impl Environment<'_> {
+impl<'a> Environment<'a> {
+    /// Without commands. Each of `apps` may start now.
+    pub fn new(
+        args: &'a RunArgs,
+        apps: &[&'static dyn Application],
+        store: &'a Store,
+        runtime: &'a tokio::runtime::Handle,
+        (status, shutdown): (&'a Arc<Status>, &'a Shutdown),
+        commands: mpsc::Receiver<Versioned>,
+    ) -> Self {
+        let apps = apps.iter().map(|&app| AppMemory::new(app, args.restart_strategy)).collect();
+        Self { args, store, runtime, status, shutdown, commands, apps, clients: OnceCell::new() }
+    }
+
+    /// What changelogs are read with.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn clients(&self) -> Result<Rc<Clients>, SessionError> {
+        if let Some(clients) = self.clients.get() {
+            clients.refresh()?;
+            return Ok(clients.clone());
+        }
+        let clients = Rc::new(Clients::new(&self.args.kafka, &format!("{}-restore", self.args.component()))?);
+        Ok(self.clients.get_or_init(|| clients).clone())
+    }
+
     /// Takes a command if it is for an app here and newer than what is known. Returns the app's number and the job.
     pub fn remember(&mut self, command: Versioned) -> Option<(usize, String)> {
         let Command::Params { app, job, .. } = &command.record.command else { return None };

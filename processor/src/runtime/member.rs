@@ -15,9 +15,11 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, TopicPartitionList};
 
 use super::assignment::{Assignment, Change};
+use super::comeback::Comeback;
 use super::environment::{AppMemory, Environment};
 use super::restart::SessionError;
 use super::restore::{Restorer, check_offsets};
+use super::status::Status;
 use super::tasks::{TaskState, Tasks, Told};
 use super::transaction::Transactions;
 
@@ -37,6 +39,7 @@ pub struct Member {
     pub consumer: BaseConsumer<Assignment>,
     /// Its tasks.
     pub work: Tasks,
+    comeback: Comeback,
 }
 
 impl Member {
@@ -67,7 +70,8 @@ impl Member {
         let topics: Vec<&str> = app.sources().iter().map(|source| source.topic).collect();
         consumer.subscribe(&topics)?;
         env.status.set_state(name, WorkerState::Starting);
-        Ok(Self { number, app, consumer, work: Tasks::new(name, component, app.sources()) })
+        let work = Tasks::new(name, component, app.sources());
+        Ok(Self { number, app, consumer, work, comeback: Comeback::begin() })
     }
 
     /// Processes what is there, without waiting, until `enough`. Returns whether there was anything.
@@ -120,7 +124,7 @@ impl Member {
         partitions: &[i32],
         transactions: &mut Transactions,
     ) -> Result<(), SessionError> {
-        let app = self.app.name();
+        let (app, began) = (self.app.name(), Instant::now());
         tracing::info!(app, ?partitions, "partitions assigned");
         env.status.set_state(app, WorkerState::Restoring { records: 0 });
         let sources = self.app.sources();
@@ -135,6 +139,7 @@ impl Member {
         // Waits for offsets of transactions that are being committed: isolation is read_committed.
         let committed = self.consumer.committed_offsets(wanted, CALL)?;
         let restorer = Restorer::new(self.app, env)?;
+        let mut commits = Vec::new();
         for &partition in partitions {
             let restored = restorer.restore(partition)?;
             check_offsets(&*restored.task, partition, &committed, &topics).map_err(SessionError::app(app))?;
@@ -146,6 +151,7 @@ impl Member {
             // What was read is the next checkpoint's: then it need not be read again.
             let progressed = restored.recovery.changelog_records > 0;
             env.status.recovery(restored.recovery);
+            commits.push(restored.last_commit_ms);
             // Spread, so that the tasks of a worker do not all write at once.
             let turn = u32::try_from(partition.rem_euclid(topic::PARTITIONS)).unwrap_or(0);
             let state = TaskState {
@@ -172,6 +178,8 @@ impl Member {
             self.consumer.resume(&list)?;
             self.bootstrap(partition)?;
         }
+        self.comeback.restored(partitions, &commits, began.elapsed(), restorer.ahead(partitions)?);
+        self.caught_up(env.status);
         env.status.set_state(app, WorkerState::Running);
         Ok(())
     }
@@ -179,6 +187,7 @@ impl Member {
     /// The partitions are somebody else's now.
     pub fn revoked(&mut self, env: &Environment<'_>) {
         tracing::info!(app = self.app.name(), "partitions revoked");
+        self.comeback.revoked(self.work.tasks.keys().copied().collect());
         self.work.tasks.clear();
         env.status.set_state(self.app.name(), WorkerState::Starting);
     }
@@ -223,7 +232,7 @@ impl Member {
     }
 
     /// Adds what was committed of `partitions` to the figures.
-    pub fn count(&mut self, partitions: &[i32], memory: &mut AppMemory) {
+    pub fn count(&mut self, partitions: &[i32], memory: &mut AppMemory, status: &Status) {
         for &partition in partitions {
             let Some(state) = self.work.tasks.get_mut(&partition) else { continue };
             let now = Told::of(&*state.task);
@@ -239,6 +248,20 @@ impl Member {
                 total.violations += now.violations - told.violations;
             }
             state.told = now;
+        }
+        self.caught_up(status);
+    }
+
+    /// Tells how the app came back, if it has just caught up.
+    fn caught_up(&mut self, status: &Status) {
+        let (app, tasks) = (self.app.name(), &self.work.tasks);
+        let next = |partition: i32, topic: &str| {
+            let offsets = tasks.get(&partition)?.task.offsets();
+            offsets.iter().find(|(known, _)| *known == topic).map(|(_, next)| *next)
+        };
+        if let Some(phases) = self.comeback.committed(next, self.work.newest()) {
+            tracing::info!(app, ?phases, "caught up");
+            status.caught_up(app, phases);
         }
     }
 

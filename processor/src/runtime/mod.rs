@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! worker ─ session ─┬─ member, one per app ─┬─ assignment   partitions come and go
+//!                   │                       ├─ comeback     how long it was away, in phases
 //!                   │                       ├─ restore      checkpoint + changelog tail -> task
 //!                   │                       └─ poll, step   records -> effects
 //!                   └─ transaction, one for all: effects + changelogs + offsets, all or nothing
@@ -12,7 +13,9 @@
 
 mod assignment;
 pub(crate) mod changelog;
+mod comeback;
 mod environment;
+mod exposed;
 mod member;
 mod outbox;
 pub(crate) mod restart;

@@ -4,12 +4,14 @@ use std::cell::Cell;
 use std::time::Instant;
 
 use anyhow::bail;
+use millrace_core::task::SourceKind;
 use millrace_core::{Application, Task};
 use millrace_service::clock;
 use millrace_wire::telemetry::{Recovery, WorkerState};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::changelog::Changelog;
+use super::comeback::Ahead;
 use super::environment::Environment;
 use super::restart::SessionError;
 use crate::checkpoint::{Chain, Changes, Collector, Found, Manifest, merged};
@@ -28,6 +30,8 @@ pub struct Restored {
     pub checkpoints: Collector,
     /// How it went.
     pub recovery: Recovery,
+    /// When it was last committed to, epoch ms.
+    pub last_commit_ms: Option<i64>,
 }
 
 /// Restores tasks of an app.
@@ -43,8 +47,7 @@ impl<'a> Restorer<'a> {
     /// # Errors
     /// The clients can't be made.
     pub fn new(app: &'static dyn Application, env: &'a Environment<'_>) -> Result<Self, SessionError> {
-        let client = format!("{}-restore", env.args.component());
-        let changelog = Changelog::new(&env.args.kafka, &client, app.name(), env.shutdown)?;
+        let changelog = Changelog::new(env.clients()?, app.name(), env.shutdown);
         Ok(Self { app, changelog, env, store_away: Cell::new(false) })
     }
 
@@ -74,7 +77,7 @@ impl<'a> Restorer<'a> {
         }
         // What the checkpoint does not have yet is the beginning of the next one.
         let mut changes = Changes::default();
-        let changelog_records = self.changelog.read(partition, from, end, |records, key, value| {
+        let read = self.changelog.read(partition, from, end, |records, key, value| {
             changes.put(key, value);
             if records % 10_000 == 0 {
                 self.env.status.set_state(app, WorkerState::Restoring { records });
@@ -89,13 +92,26 @@ impl<'a> Restorer<'a> {
             at_ms: clock::now_ms(),
             duration_ms: started.elapsed().as_secs_f64() * 1_000.0,
             checkpoint: manifest.as_ref().map(|manifest| manifest.id),
-            changelog_records,
+            changelog_records: read.records,
             offset: task.offsets().first().map_or(0, |(_, offset)| *offset),
             passed_over,
         };
+        // A checkpoint begins right after a commit.
+        let last_commit_ms = read.newest_ms.or(manifest.as_ref().map(|manifest| manifest.created_ms));
         let chain = Chain::new(self.env.store.clone(), app, partition, largest_id, manifest);
         let checkpoints = Collector::new(chain, changes);
-        Ok(Restored { task, changelog_offset: end, checkpoints, recovery })
+        Ok(Restored { task, changelog_offset: end, checkpoints, recovery, last_commit_ms })
+    }
+
+    /// Where the streams of `partitions` end now.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn ahead(&self, partitions: &[i32]) -> Result<Ahead, SessionError> {
+        let streams = self.app.sources().iter().filter(|source| source.kind == SourceKind::Stream);
+        let places = streams.flat_map(|source| partitions.iter().map(|&partition| (source.topic, partition)));
+        let ends = self.changelog.committed_ends(places.clone())?;
+        Ok(places.map(|(topic, partition)| (partition, topic)).zip(ends).collect())
     }
 
     /// Where a reference topic ends now.

@@ -19,6 +19,11 @@ const IDLE_WAIT: Duration = Duration::from_millis(10);
 const BEHIND_MS: i64 = 2_000;
 /// So many times longer are transactions then.
 const CATCH_UP: u32 = 5;
+/// A transaction is open for so many times as long as commits take. Brokers that have enough to do take longer, and then
+/// get fewer and larger transactions.
+const PER_COMMIT: u32 = 3;
+/// The longest that this makes of it.
+const LONGEST: Duration = Duration::from_secs(2);
 /// How long a transaction may be open: what Kafka waits for a worker that is gone.
 const TRANSACTION: Duration = Duration::from_secs(15);
 /// How often figures are handed to telemetry.
@@ -29,6 +34,8 @@ pub struct Session<'a, 'e> {
     env: &'e mut Environment<'a>,
     transactions: Transactions,
     members: Vec<Member>,
+    /// How long commits take: a moving average.
+    commit: Duration,
     figures_told: Instant,
 }
 
@@ -41,7 +48,8 @@ impl<'a, 'e> Session<'a, 'e> {
         let changelogs = env.apps.iter().map(|memory| topic::changelog(memory.app.name())).collect();
         let transactions =
             Transactions::start(&env.args.kafka, env.args.component(), changelogs, TRANSACTION)?;
-        Ok(Self { env, transactions, members: Vec::new(), figures_told: Instant::now() })
+        let (members, commit) = (Vec::new(), Duration::ZERO);
+        Ok(Self { env, transactions, members, commit, figures_told: Instant::now() })
     }
 
     /// Works until asked to stop.
@@ -97,12 +105,13 @@ impl<'a, 'e> Session<'a, 'e> {
         Self::left(&self.transactions, self.commit_interval()).is_some_and(|left| left.is_zero())
     }
 
-    /// The configured one while somebody may wait for the results. Records that have waited for seconds are processed in
-    /// fewer and larger transactions: state that changes again and again is written less often.
+    /// The configured one while somebody may wait for the results and the brokers keep up. Records that have waited for
+    /// seconds are processed in fewer and larger transactions: state that changes again and again is written less often.
     fn commit_interval(&self) -> Duration {
         let newest = self.members.iter().filter_map(|member| member.work.newest()).max();
         let behind = newest.is_some_and(|newest| clock::now_ms() - newest > BEHIND_MS);
-        self.env.args.commit_interval() * if behind { CATCH_UP } else { 1 }
+        let configured = self.env.args.commit_interval() * if behind { CATCH_UP } else { 1 };
+        configured.max((self.commit * PER_COMMIT).min(LONGEST))
     }
 
     /// Processes what is there, of one app after the other; waits a moment if there is nothing.
@@ -198,11 +207,10 @@ impl<'a, 'e> Session<'a, 'e> {
         go_on();
         let committed = self.transactions.commit(&offsets, &go_on);
         status.commit_ended();
-        let changelogs = committed?;
+        let (sent, changelogs) = committed?;
         let mut created = Vec::new();
         for (number, prepared) in moved {
             let Some(member) = self.members.get_mut(number) else { continue };
-            created.append(&mut member.work.take_created());
             for ((app, partition), offset) in &changelogs {
                 if let Some(state) = member.work.tasks.get_mut(partition)
                     && *app == member.number
@@ -212,18 +220,21 @@ impl<'a, 'e> Session<'a, 'e> {
                 }
             }
             if let Some(memory) = self.env.apps.get_mut(member.number) {
-                member.count(&prepared.partitions, memory);
+                member.count(&prepared.partitions, memory, self.env.status);
             }
+            created.append(&mut member.work.take_created());
         }
         let now = clock::now_ms();
+        self.commit = (self.commit * 3 + started.elapsed()) / 4;
         let latencies = created.iter().map(|created| u64::try_from(now - created).unwrap_or(0) * 1_000);
-        self.env.status.committed(started.elapsed(), latencies);
+        self.env.status.committed(started.elapsed(), sent, latencies);
         Ok(())
     }
 
     /// Hands the figures to telemetry.
     fn tell_figures(&mut self) {
         self.figures_told = Instant::now();
+        self.env.status.set_opened(self.transactions.opened());
         for member in &mut self.members {
             let Some(memory) = self.env.apps.get_mut(member.number) else { continue };
             let tasks = member.figures(memory);

@@ -1,4 +1,4 @@
-//! What a worker shows of itself: written by the worker thread, read by telemetry, `/metrics` and `/health`.
+//! What a worker shows of itself: written by the worker thread, read by telemetry, `/metrics` and `/health` ([`super::exposed`]).
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -6,12 +6,17 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use millrace_core::Application;
-use millrace_service::http::Observable;
-use millrace_service::metrics::{Exposition, Kind};
+use millrace_service::metrics::Buckets;
 use millrace_wire::telemetry::{
-    Ack, App, Body, Checkpoint, Job, JobDescriptor, Processor, Recovery, Task, TimeUse, WorkerState,
+    Ack, App, Body, Checkpoint, Job, JobDescriptor, OpenTransaction, Processor, Recovery, RecoveryPhases,
+    Task, TimeUse, WorkerState,
 };
 use tokio::sync::Notify;
+
+use super::transaction::Sent;
+
+/// Upper bounds of the latency's buckets in `/metrics`, s.
+const LATENCY_BOUNDS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
 /// How often the catalogue of jobs is repeated.
 const CATALOGUE_EVERY: Duration = Duration::from_secs(5);
@@ -28,30 +33,41 @@ pub struct Status {
     pub urgent: Notify,
 }
 
-struct Inner {
-    apps: Vec<AppFigures>,
+/// The figures.
+pub(super) struct Inner {
+    pub(super) apps: Vec<AppFigures>,
     committing: Option<Instant>,
     acks: Vec<Ack>,
-    commits: u64,
-    aborts: u64,
-    commit: Duration,
+    pub(super) commits: u64,
+    pub(super) aborts: u64,
+    pub(super) restarts: u64,
+    pub(super) commit: Duration,
+    pub(super) sent: Sent,
+    /// When the open transaction was opened.
+    pub(super) opened: Option<Instant>,
     latency: Histogram<u64>,
+    /// Since the process started, for `/metrics`.
+    pub(super) latency_total: Buckets,
     idle: Duration,
     backpressured: Duration,
     collected: Instant,
     catalogue_told: Option<Instant>,
     /// For `/metrics`: the figures of the last frame.
-    last_time: TimeUse,
+    pub(super) last_time: TimeUse,
 }
 
+/// Those of an app.
 #[derive(Default)]
-struct AppFigures {
-    name: &'static str,
+pub(super) struct AppFigures {
+    pub(super) name: &'static str,
     state: WorkerState,
-    tasks: BTreeMap<i32, Task>,
-    jobs: Vec<Job>,
+    pub(super) tasks: BTreeMap<i32, Task>,
+    pub(super) jobs: Vec<Job>,
     checkpoints: Vec<Checkpoint>,
+    /// The last complete one of each partition.
+    pub(super) last_checkpoints: BTreeMap<i32, Checkpoint>,
     recoveries: Vec<Recovery>,
+    pub(super) phases: Option<RecoveryPhases>,
 }
 
 impl Inner {
@@ -60,7 +76,7 @@ impl Inner {
     }
 
     /// The state of the app that is furthest from running.
-    fn state(&self) -> WorkerState {
+    pub(super) fn state(&self) -> WorkerState {
         let distance = |state: &WorkerState| match state {
             WorkerState::Running => 0,
             WorkerState::Starting => 1,
@@ -111,9 +127,13 @@ impl Status {
                 acks: Vec::new(),
                 commits: 0,
                 aborts: 0,
+                restarts: 0,
                 commit: Duration::ZERO,
+                sent: Sent::default(),
+                opened: None,
                 // 1 us to 1 hour, two digits.
                 latency: Histogram::new_with_bounds(1, 3_600_000_000, 2)?,
+                latency_total: Buckets::new(&LATENCY_BOUNDS),
                 idle: Duration::ZERO,
                 backpressured: Duration::ZERO,
                 collected: Instant::now(),
@@ -123,7 +143,7 @@ impl Status {
         })
     }
 
-    fn with<R>(&self, f: impl FnOnce(&mut Inner) -> R) -> R {
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut Inner) -> R) -> R {
         let mut inner = match self.inner.lock() {
             Ok(inner) => inner,
             // Figures survive a panic of another thread: they are only figures.
@@ -175,15 +195,29 @@ impl Status {
         });
     }
 
-    /// A committed transaction, with the latency of its records in microseconds.
-    pub fn committed(&self, took: Duration, latencies_us: impl Iterator<Item = u64>) {
+    /// When the transaction that is open now was opened.
+    pub fn set_opened(&self, opened: Option<Instant>) {
+        self.with(|inner| inner.opened = opened);
+    }
+
+    /// A committed transaction, with what it held and the latency of its source records in microseconds.
+    pub fn committed(&self, took: Duration, sent: Sent, latencies_us: impl Iterator<Item = u64>) {
         self.with(|inner| {
             inner.commits += 1;
             inner.commit = took;
+            inner.opened = None;
+            inner.sent.records += sent.records;
+            inner.sent.bytes += sent.bytes;
             for latency in latencies_us {
                 inner.latency.saturating_record(latency.max(1));
+                inner.latency_total.add(latency as f64 / 1e6);
             }
         });
+    }
+
+    /// A session ended with an error.
+    pub fn restarted(&self) {
+        self.with(|inner| inner.restarts += 1);
     }
 
     /// An aborted transaction.
@@ -202,13 +236,23 @@ impl Status {
     /// A checkpoint, complete or failed.
     pub fn checkpoint(&self, checkpoint: Checkpoint) {
         let name = checkpoint.app.clone();
-        self.with_app(&name, |app| app.checkpoints.push(checkpoint));
+        self.with_app(&name, |app| {
+            if checkpoint.error.is_none() {
+                app.last_checkpoints.insert(checkpoint.partition, checkpoint.clone());
+            }
+            app.checkpoints.push(checkpoint);
+        });
     }
 
     /// A task that is back.
     pub fn recovery(&self, recovery: Recovery) {
         let name = recovery.app.clone();
         self.with_app(&name, |app| app.recoveries.push(recovery));
+    }
+
+    /// An app that has caught up.
+    pub fn caught_up(&self, app: &str, phases: RecoveryPhases) {
+        self.with_app(app, |app| app.phases = Some(phases));
     }
 
     /// A command that is in force or refused: published at once.
@@ -244,6 +288,7 @@ impl Status {
                 jobs: app.jobs.clone(),
                 checkpoints: std::mem::take(&mut app.checkpoints),
                 recoveries: std::mem::take(&mut app.recoveries),
+                phases: app.phases.clone(),
             });
             let body = Body::Processor(Processor {
                 apps: apps.collect(),
@@ -252,116 +297,17 @@ impl Status {
                 commits: inner.commits,
                 aborts: inner.aborts,
                 commit_ms: inner.commit.as_secs_f64() * 1_000.0,
+                records_out: inner.sent.records,
+                bytes_out: inner.sent.bytes,
+                transaction: inner.opened.map(|opened| OpenTransaction {
+                    age_ms: opened.elapsed().as_secs_f64() * 1_000.0,
+                    committing: inner.committing.is_some(),
+                }),
+                restarts: inner.restarts,
                 latency_us,
                 state: inner.state(),
             });
             (body, std::mem::take(&mut inner.acks))
         })
-    }
-}
-
-impl Observable for Status {
-    fn health(&self) -> Result<(), String> {
-        self.with(|inner| match inner.state() {
-            WorkerState::Running => Ok(()),
-            WorkerState::Starting => Err("starting: connecting to Kafka and joining the group".to_owned()),
-            WorkerState::Restoring { records } => {
-                Err(format!("restoring state: {records} changelog records so far"))
-            }
-            WorkerState::Retrying { error } => Err(format!("restarting after an error: {error}")),
-            WorkerState::Failed { error } => Err(format!("failed: {error}")),
-        })
-    }
-
-    fn metrics(&self, out: &mut Exposition) {
-        use Kind::{Counter, Gauge};
-        self.with(|inner| {
-            let tasks = inner.apps.iter().flat_map(|app| app.tasks.iter().map(|task| (app.name, task)));
-            for (app, (partition, task)) in tasks {
-                let partition = partition.to_string();
-                let labels = [("app", app), ("partition", partition.as_str())];
-                out.add(
-                    "millrace_task_numRecordsIn",
-                    Counter,
-                    "Source records committed.",
-                    &labels,
-                    task.records as f64,
-                );
-                out.add(
-                    "millrace_task_numBytesIn",
-                    Counter,
-                    "Bytes of their values.",
-                    &labels,
-                    task.bytes as f64,
-                );
-                out.add(
-                    "millrace_task_deadLetters",
-                    Counter,
-                    "Malformed records.",
-                    &labels,
-                    task.dead as f64,
-                );
-                out.add(
-                    "millrace_task_stateEntries",
-                    Gauge,
-                    "Entries of keyed state.",
-                    &labels,
-                    task.state_entries as f64,
-                );
-                if let Some(watermark) = task.watermark_ms {
-                    let help = "Event-time watermark, epoch ms.";
-                    out.add("millrace_task_currentInputWatermark", Gauge, help, &labels, watermark as f64);
-                }
-            }
-            for (app, job) in inner.apps.iter().flat_map(|app| app.jobs.iter().map(|job| (app.name, job))) {
-                let labels = [("app", app), ("job", job.name.as_str())];
-                out.add(
-                    "millrace_job_numRecordsIn",
-                    Counter,
-                    "Records that the job saw.",
-                    &labels,
-                    job.records as f64,
-                );
-                out.add("millrace_job_numRecordsOut", Counter, "Results.", &labels, job.emitted as f64);
-                out.add(
-                    "millrace_job_numLateRecordsDropped",
-                    Counter,
-                    "Records to late-events.",
-                    &labels,
-                    job.late as f64,
-                );
-                out.add(
-                    "millrace_job_pendingRecords",
-                    Gauge,
-                    "Records in open windows.",
-                    &labels,
-                    job.pending as f64,
-                );
-                let help = "Violations of the engine's invariants.";
-                out.add("millrace_job_invariantViolations", Counter, help, &labels, job.violations as f64);
-            }
-            let labels = [];
-            out.add("millrace_commits", Counter, "Committed transactions.", &labels, inner.commits as f64);
-            out.add("millrace_aborts", Counter, "Aborted transactions.", &labels, inner.aborts as f64);
-            let help = "Duration of the latest commit, s.";
-            out.add("millrace_commitSeconds", Gauge, help, &labels, inner.commit.as_secs_f64());
-            let time = inner.last_time;
-            out.add("millrace_busyTimeMsPerSecond", Gauge, "Processing.", &labels, time.busy_ms_per_s);
-            out.add(
-                "millrace_idleTimeMsPerSecond",
-                Gauge,
-                "Waiting for records.",
-                &labels,
-                time.idle_ms_per_s,
-            );
-            let help = "Waiting for the producer's queue.";
-            out.add(
-                "millrace_backPressuredTimeMsPerSecond",
-                Gauge,
-                help,
-                &labels,
-                time.backpressured_ms_per_s,
-            );
-        });
     }
 }

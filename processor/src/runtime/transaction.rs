@@ -57,11 +57,22 @@ impl ProducerContext for Deliveries {
     }
 }
 
+/// Records and what they hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sent {
+    /// Number of records.
+    pub records: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+}
+
 /// The producer and its open transaction, if there is one.
 pub struct Transactions {
     producer: BaseProducer<Deliveries>,
     opened: Option<Instant>,
     outbox: Outbox,
+    /// In the open transaction.
+    sent: Sent,
     /// Time spent waiting for room in the producer's queue.
     backpressured: Duration,
 }
@@ -100,7 +111,13 @@ impl Transactions {
             .init_transactions(CALL)
             .context("transactions can't be started")
             .map_err(SessionError::Kafka)?;
-        Ok(Self { producer, opened: None, outbox: Outbox::default(), backpressured: Duration::ZERO })
+        Ok(Self {
+            producer,
+            opened: None,
+            outbox: Outbox::default(),
+            sent: Sent::default(),
+            backpressured: Duration::ZERO,
+        })
     }
 
     /// When the open transaction began.
@@ -128,6 +145,10 @@ impl Transactions {
         &mut self,
         record: BaseRecord<'_, K, V>,
     ) -> Result<(), SessionError> {
+        let bytes = record.key.map_or(0, |key| key.to_bytes().len())
+            + record.payload.map_or(0, |payload| payload.to_bytes().len());
+        self.sent.records += 1;
+        self.sent.bytes += bytes as u64;
         if self.outbox.put(record) { self.hand_over() } else { Ok(()) }
     }
 
@@ -171,8 +192,8 @@ impl Transactions {
         std::mem::take(&mut self.backpressured)
     }
 
-    /// Commits what was sent together with offsets of each consumer's group. Returns the ends of the changelogs that it
-    /// wrote to. `go_on` is asked before a call that timed out is repeated.
+    /// Commits what was sent together with offsets of each consumer's group. Returns what that was and the ends of the
+    /// changelogs that it wrote to. `go_on` is asked before a call that timed out is repeated.
     ///
     /// # Errors
     /// The transaction is not committed: whoever calls starts again from what is.
@@ -180,7 +201,7 @@ impl Transactions {
         &mut self,
         offsets: &[(&BaseConsumer<C>, TopicPartitionList)],
         go_on: &dyn Fn() -> bool,
-    ) -> Result<ChangelogEnds, SessionError> {
+    ) -> Result<(Sent, ChangelogEnds), SessionError> {
         self.hand_over()?;
         // `commit_transaction` waits for the queue too, but in steps of 100 ms.
         loop {
@@ -205,7 +226,7 @@ impl Transactions {
         }
         Self::until_done(go_on, || self.producer.commit_transaction(CALL))?;
         self.opened = None;
-        Ok(delivered.changelogs)
+        Ok((std::mem::take(&mut self.sent), delivered.changelogs))
     }
 
     /// Repeats a call that timed out: its outcome is not known until it answers.
@@ -231,6 +252,7 @@ impl Transactions {
     /// Takes back the open transaction, so that readers need not wait for its timeout. Returns whether there was one.
     pub fn abort(&mut self) -> bool {
         self.outbox.clear();
+        self.sent = Sent::default();
         let open = self.opened.take().is_some();
         if open {
             if let Err(error) = self.producer.abort_transaction(CALL) {

@@ -8,7 +8,7 @@ use millrace_service::control::{self, Versioned};
 use millrace_service::{Shutdown, http, log, telemetry};
 use millrace_wire::telemetry::WorkerState;
 
-use super::environment::{AppMemory, Environment};
+use super::environment::Environment;
 use super::restart::{Backoff, SessionError};
 use super::session::Session;
 use super::status::Status;
@@ -95,8 +95,7 @@ fn work(
             return Ok(());
         }
     };
-    let apps = apps.iter().map(|&app| AppMemory::new(app, args.restart_strategy)).collect();
-    let mut env = Environment { args, store, runtime, status, shutdown, commands, apps };
+    let mut env = Environment::new(args, apps, store, runtime, (status, shutdown), commands);
     for command in initial {
         env.remember(command);
     }
@@ -107,6 +106,7 @@ fn work(
         if shutdown.requested() {
             break;
         }
+        status.restarted();
         match error {
             SessionError::Kafka(error) => {
                 let (delay, error) = (backoff.after(started), format!("{error:#}"));

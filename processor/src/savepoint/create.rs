@@ -1,3 +1,4 @@
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -8,7 +9,7 @@ use millrace_wire::topic;
 use super::catalogue::{self, HandedOver, MANIFEST, Savepoint, State};
 use super::{Context, repartition_topics, say, state_at, task_with};
 use crate::checkpoint::{Encoded, FORMAT, File, Manifest, digest, seal};
-use crate::runtime::changelog::{Changelog, Ends};
+use crate::runtime::changelog::{Changelog, Clients, Ends};
 
 /// How long to look for a moment without an open transaction. Workers commit for a part of the time only.
 const QUIET: Duration = Duration::from_secs(15);
@@ -33,9 +34,10 @@ pub fn create(
         bail!("there is a savepoint {name} already: choose another name");
     }
     let folder = catalogue::folder(store, &name);
+    let clients = Rc::new(Clients::new(&context.kafka, "millrace-savepoint")?);
     let (mut tasks, mut handed_over) = (Vec::new(), Vec::new());
     for app in apps {
-        let changelog = Changelog::new(&context.kafka, "millrace-savepoint", app.name(), &context.shutdown)?;
+        let changelog = Changelog::new(clients.clone(), app.name(), &context.shutdown);
         let mut ends = moment(*app, &changelog)?;
         let of_changelog = ends.remove(&topic::changelog(app.name())).unwrap_or_default();
         for (topic, ends) in ends {

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -13,7 +14,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::catalogue::{self, HandedOver, Savepoint, State};
 use super::{Context, chosen, repartition_topics, say, state_at, task_with};
 use crate::checkpoint::{Changes, Damaged, Encoded, Entry, Manifest, merged};
-use crate::runtime::changelog::Changelog;
+use crate::runtime::changelog::{Changelog, Clients};
 use crate::runtime::tasks::entry;
 use crate::runtime::transaction::Transactions;
 
@@ -116,7 +117,8 @@ fn put_back(context: &Context, app: &'static dyn Application, mut tasks: Vec<Sav
     let group: BaseConsumer =
         context.kafka.consumer("millrace-savepoint", &topic::group(name), "read_committed").create()?;
     wait_until_empty(context, &group, name)?;
-    let log = Changelog::new(&context.kafka, "millrace-savepoint", name, &context.shutdown)?;
+    let clients = Rc::new(Clients::new(&context.kafka, "millrace-savepoint")?);
+    let log = Changelog::new(clients, name, &context.shutdown);
     for saved in &mut tasks {
         pass_over(&log, saved)?;
     }
