@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::control::Action;
 use crate::layout::Layout;
 use crate::savepoint::{self, Savepoint};
-use crate::{bench, chaos, commands, health, logs, reset, terminal, up};
+use crate::{bench, chaos, commands, health, logs, reset, terminal, up, verify};
 
 /// Starts, watches, breaks and stops a Millrace cluster on this machine.
 #[derive(Debug, Parser)]
@@ -127,6 +127,8 @@ enum Command {
     },
     /// Break the running cluster at random while a known input flows, and compare what comes out
     Chaos(chaos::Options),
+    /// Recompute the results of windowed jobs in batch, from the topics alone, and compare them with the stream's
+    Verify(verify::Options),
     /// Measure throughput, latency, recovery and scaling of the processor
     Bench(Box<bench::Options>),
     /// Make, show and restore savepoints: the state of the apps at one moment, kept until you remove it
@@ -197,6 +199,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Broker { action, n } => commands::component(&layout, &format!("kafka-{n}"), action).await,
         Command::Elasticsearch { action } => commands::component(&layout, "elasticsearch", action).await,
         Command::Component { action, name } => commands::component(&layout, &name, action).await,
+        Command::Verify(options) => blocking(move || verify::verify(&layout, &options)).await,
         Command::Chaos(options) => chaos::run(&layout, &options).await,
         Command::Bench(options) => bench::run(&layout, &options).await,
         Command::Savepoint { command } => savepoint::run(&layout, &command).await,

@@ -6,7 +6,7 @@
 //!
 //! | concern | module |
 //! |---|---|
-//! | commands | [`cli`], [`up`], [`commands`], [`health`], [`logs`], [`terminal`], [`chaos`] |
+//! | commands | [`cli`], [`up`], [`commands`], [`health`], [`logs`], [`terminal`], [`chaos`], [`verify`] |
 //! | one start, from checks to a clean stop | [`supervisor`], [`component`], [`board`] |
 //! | what runs | [`specs`], [`kafka`], [`elasticsearch`], [`fetch`], [`process`] |
 //! | `millrace bench` | [`bench`] |
@@ -43,6 +43,7 @@ pub mod preflight;
 pub mod process;
 pub mod progress;
 pub mod ready;
+pub mod records;
 pub mod reset;
 pub mod savepoint;
 pub mod server;
@@ -54,3 +55,4 @@ pub mod terminal;
 pub mod topics;
 pub mod up;
 pub mod usage;
+pub mod verify;

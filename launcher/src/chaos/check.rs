@@ -4,14 +4,16 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
+use millrace_wire::result::header;
 use millrace_wire::topic;
 use serde_json::Value;
 
 use super::input::Known;
-use super::kafka::{Found, Kafka};
+use super::kafka::Kafka;
 use crate::credentials::{Credentials, ELASTICSEARCH_USER};
 use crate::http;
 use crate::layout::Layout;
+use crate::records::Found;
 use crate::state::State;
 
 /// Windows of `account-balances`, ms: its default, which the comparison needs.
@@ -134,7 +136,7 @@ impl Check {
         for (found, value) in self.since(kafka, topic::LATE_EVENTS)? {
             let at = whole(&value, "timestamp");
             let key = (text(&value, "account").to_owned(), at - at.rem_euclid(WINDOW_MS));
-            if found.job == "bank/account-balances"
+            if found.header(header::JOB) == Some("bank/account-balances")
                 && let Some(sum) = expected.get_mut(&key)
             {
                 *sum -= whole(&value, "amount");

@@ -2,15 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use millrace_wire::topic;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::commands::client;
 use crate::layout::Layout;
+use crate::records::{self, Found};
 
 /// One question to a broker.
 const CALL: Duration = Duration::from_secs(5);
@@ -27,19 +26,6 @@ const TAIL: i64 = 2_000;
 
 /// Group, topic, and offsets to come to.
 type Target = (&'static str, &'static str, Vec<i64>);
-
-/// A record.
-#[derive(Debug)]
-pub struct Found {
-    /// Partition.
-    pub partition: i32,
-    /// Offset.
-    pub offset: i64,
-    /// Value.
-    pub value: Vec<u8>,
-    /// The header `job`, of side outputs.
-    pub job: String,
-}
 
 /// A client of the cluster.
 #[derive(Clone)]
@@ -59,26 +45,12 @@ impl Kafka {
     }
 
     fn consumer(&self, group: &str) -> Result<BaseConsumer> {
-        let mut config = self.config.clone();
-        config
-            .set("group.id", group)
-            .set("enable.partition.eof", "true")
-            .set("isolation.level", "read_committed");
-        Ok(config.create()?)
+        Ok(records::consumer(&self.config, group)?)
     }
 
-    /// Where a topic ends for a reader of committed records. Asks again while a leader is away.
+    /// Where a topic ends for a reader of committed records.
     pub fn ends(&self, topic: &str) -> Result<Vec<i64>> {
-        let consumer = self.consumer("millrace-chaos")?;
-        let deadline = Instant::now() + super::PATIENCE;
-        let end = |partition| loop {
-            match consumer.fetch_watermarks(topic, partition, CALL) {
-                Ok((_, end)) => return Ok(end),
-                Err(error) if Instant::now() > deadline => return Err(error),
-                Err(_) => drop(consumer.poll(LOOK)),
-            }
-        };
-        (0..topic::PARTITIONS).map(|partition| end(partition).context("a topic has no end")).collect()
+        records::ends(&self.config, topic, super::PATIENCE)
     }
 
     /// Where the records of a topic end that a reader sees: behind them may be markers and what was aborted.
@@ -157,36 +129,9 @@ impl Kafka {
 
     /// The committed records of a topic from these offsets to its end, in order of each partition.
     pub fn read(&self, topic: &str, from: &[i64]) -> Result<Vec<Found>> {
+        let mut found = Vec::new();
         let ends = self.ends(topic)?;
-        let consumer = self.consumer("millrace-chaos")?;
-        let mut assignment = TopicPartitionList::new();
-        let mut open = Vec::new();
-        for ((partition, from), end) in (0..).zip(from).zip(&ends) {
-            if end > from {
-                assignment.add_partition_offset(topic, partition, Offset::Offset(*from))?;
-                open.push(partition);
-            }
-        }
-        consumer.assign(&assignment)?;
-        let (mut found, deadline) = (Vec::new(), Instant::now() + super::PATIENCE);
-        while !open.is_empty() {
-            match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => {
-                    let job = message.headers().and_then(|headers| {
-                        let header = headers.iter().find(|h| h.key == millrace_wire::result::header::JOB)?;
-                        Some(String::from_utf8_lossy(header.value?).into_owned())
-                    });
-                    let value = message.payload().unwrap_or_default().to_vec();
-                    let (partition, offset) = (message.partition(), message.offset());
-                    found.push(Found { partition, offset, value, job: job.unwrap_or_default() });
-                }
-                Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|p| *p != partition),
-                // A leader that is being replaced; the deadline decides.
-                Some(Err(_)) | None if Instant::now() < deadline => {}
-                Some(Err(error)) => return Err(error).with_context(|| format!("{topic} can't be read")),
-                None => bail!("{topic} can't be read to its end"),
-            }
-        }
+        records::read(&self.config, topic, (from, &ends), super::PATIENCE, |record| found.push(record))?;
         Ok(found)
     }
 }

@@ -75,6 +75,16 @@ fn in_force(talk: &Talk, about: &JobDescriptor) -> Result<Map<String, Value>> {
         .with_context(|| format!("no worker runs {}.{} now: `millrace health`", about.app, about.job))
 }
 
+/// What a job is, and its parameters in force.
+///
+/// # Errors
+/// There is no such job, or no worker runs it.
+pub fn job(layout: &Layout, name: &str) -> Result<(JobDescriptor, Map<String, Value>)> {
+    let talk = Talk::new(layout)?;
+    let about = find(&talk.catalogue, name)?;
+    Ok((about.clone(), in_force(&talk, about)?))
+}
+
 /// `params get JOB`.
 pub fn get(layout: &Layout, job: &str) -> Result<ExitCode> {
     let talk = Talk::new(layout)?;

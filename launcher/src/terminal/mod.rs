@@ -5,5 +5,5 @@ mod jobs;
 mod tail;
 mod talk;
 
-pub use jobs::{get, list, rate, set};
+pub use jobs::{get, job, list, rate, set};
 pub use tail::{Tail, tail};

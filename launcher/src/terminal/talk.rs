@@ -108,15 +108,17 @@ impl Talk {
         if concerned.is_empty() {
             bail!("{nobody}: `millrace health`");
         }
-        let (key, at) = (command.key(), now_ms());
+        let mut config = self.config.clone();
+        // A command that is written twice is the same command: its id says so.
+        config.set("acks", "all").set("message.timeout.ms", "5000");
+        let producer: BaseProducer = config.create()?;
+        // Connects: that is not the time that the command takes.
+        producer.client().fetch_metadata(Some(topic::CONTROL), CALL).context("Kafka does not answer")?;
+        let (key, at, began) = (command.key(), now_ms(), Instant::now());
         let id = format!("terminal-{}-{at}", std::process::id());
         let by = "millrace".to_owned();
         let record = ControlRecord { v: control::FORMAT, id: id.clone(), issued_at_ms: at, by, command };
         let value = serde_json::to_vec(&record)?;
-        let mut config = self.config.clone();
-        config.set("enable.idempotence", "true").set("message.timeout.ms", "5000");
-        let producer: BaseProducer = config.create()?;
-        let began = Instant::now();
         let sent = producer.send(BaseRecord::to(topic::CONTROL).partition(0).key(&key).payload(&value));
         sent.map_err(|(error, _)| error)?;
         producer.flush(CALL).context("Kafka has not taken the command")?;

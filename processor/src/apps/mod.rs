@@ -107,6 +107,19 @@ mod tests {
 
     use super::*;
 
+    /// What docs/your-first-job.md shows is what is built and run: the file whole, and the lines that register it.
+    #[test]
+    fn the_tutorial_shows_what_is_here() {
+        let shown = include_str!("../../../docs/your-first-job.md");
+        let mut blocks = shown.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next());
+        assert_eq!(blocks.next(), Some(include_str!("sensors/battery_low.rs")));
+        let app = include_str!("sensors/mod.rs");
+        assert!(blocks.clone().count() == 2 && blocks.all(|line| app.contains(line)));
+        for command in ["--lib battery_low", "params set battery-low threshold=60", "tail alerts -f"] {
+            assert!(shown.contains(command), "{command}");
+        }
+    }
+
     /// A task that is cut at any commit and restored from its changelog gives what an uncut one gives. Runs an app on 400
     /// records of its first source, with a change of parameters, (job, values), on the way. Returns the topics that it wrote.
     pub(super) fn continues_exactly(

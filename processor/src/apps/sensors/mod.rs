@@ -1,5 +1,6 @@
 //! App `sensors`: mold alert. Reads `iot-sensors` and the reference topic `sensors`.
 
+mod battery_low;
 mod consecutive_high;
 mod humidity_average;
 mod humidity_rise;
@@ -65,6 +66,7 @@ pub const APP: App<Event> = App {
             consecutive_high::job(),
             humidity_rise::job(),
             sensor_anomalies::job(),
+            battery_low::job(),
         ]
     },
 };
