@@ -1,3 +1,5 @@
+use std::io;
+
 use millrace_wire::Timestamp;
 use serde::Serialize;
 
@@ -15,11 +17,11 @@ impl Record {
     ///
     /// # Errors
     /// The value can't be written as JSON.
-    pub fn put(&mut self, key: &str, value: &impl Serialize) -> serde_json::Result<()> {
+    pub fn put(&mut self, key: &str, value: &impl Serialize) -> io::Result<()> {
         self.key.clear();
         self.key.extend_from_slice(key.as_bytes());
         self.value.clear();
-        serde_json::to_writer(&mut self.value, value)
+        Ok(serde_json::to_writer(&mut self.value, value)?)
     }
 }
 
@@ -48,6 +50,6 @@ pub trait Generator: Send {
     /// Writes the next event into `record`, replacing what it holds.
     ///
     /// # Errors
-    /// The event can't be written as JSON.
-    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> serde_json::Result<()>;
+    /// The event can't be written as JSON, or, if it is a reading, can't be read.
+    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> io::Result<()>;
 }

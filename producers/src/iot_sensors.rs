@@ -6,6 +6,7 @@
 //! in turn.
 
 use std::f64::consts::TAU;
+use std::io;
 
 use compact_str::{CompactString, format_compact};
 use millrace_wire::event::{DeviceType, Reading, Sensor};
@@ -223,7 +224,7 @@ impl Generator for IotSensors {
         all
     }
 
-    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> serde_json::Result<()> {
+    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> io::Result<()> {
         let first = *self.first.get_or_insert(event_time);
         let turn = self.turn;
         self.turn = (turn + 1) % self.devices.len();

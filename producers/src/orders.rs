@@ -4,6 +4,8 @@
 //! and the customer's number; an order is one to four articles of one category at prices around its usual one. The amount
 //! is the sum of its items.
 
+use std::io;
+
 use compact_str::format_compact;
 use millrace_wire::event::Order;
 use millrace_wire::{Timestamp, topic};
@@ -55,7 +57,7 @@ impl Generator for Orders {
         Vec::new()
     }
 
-    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> serde_json::Result<()> {
+    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> io::Result<()> {
         let customer = self.customers.pick(&mut self.random);
         let mut habits = Random::new(self.seed, 1_000_000 + customer as u64);
         let (favourite, budget) = (habits.unit(), habits.log_normal(1.0, BUDGETS));

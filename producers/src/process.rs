@@ -19,10 +19,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::config::{Config, GenerateArgs, check_rate};
 use crate::iot_sensors::IotSensors;
-use crate::order::Order;
+use crate::order::{Disorder, Order};
 use crate::orders::Orders;
 use crate::stream::{RateCommand, Status, Stream};
+use crate::system_metrics::SystemReadings;
 use crate::transactions::Transactions;
+use crate::user_events::UserEvents;
 use crate::{Generator, Random};
 
 /// How long one attempt to reach Kafka may take.
@@ -130,9 +132,10 @@ impl http::Observable for Observed {
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let component = config.service.component.clone().unwrap_or_else(|| "producers".to_owned());
     let shutdown = Shutdown::on_signals().context("can't listen to signals")?;
-    let generators = generators(&config.generate);
+    let generators =
+        generators(&config.generate).context("/proc can't be read, which system-metrics is made of")?;
     let observed = Arc::new(Observed {
-        streams: generators.iter().map(|(g, rate)| Arc::new(Status::new(g.stream(), *rate))).collect(),
+        streams: generators.iter().map(|(g, rate, _)| Arc::new(Status::new(g.stream(), *rate))).collect(),
         waiting: Mutex::new(Some("connecting to Kafka".to_owned())),
     });
     http::serve(config.service.http_addr, observed.clone(), shutdown.clone()).await?;
@@ -140,8 +143,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (acks, acknowledged) = unbounded_channel();
 
     let mut streams = Vec::new();
-    for (number, ((generator, rate), status)) in (2..).zip(generators.into_iter().zip(&observed.streams)) {
-        let order = Order::new(config.generate.disorder(), Random::new(config.generate.seed, number));
+    for (number, ((generator, rate, disorder), status)) in
+        (2..).zip(generators.into_iter().zip(&observed.streams))
+    {
+        let order = Order::new(disorder, Random::new(config.generate.seed, number));
         let stream = Stream::new(config.kafka.clone(), &component, generator, order, status.clone())?;
         streams.push((status.stream, stream, rate));
     }
@@ -184,13 +189,17 @@ async fn publish(
     }
 }
 
-/// Every stream with the rate that it starts at.
-fn generators(args: &GenerateArgs) -> Vec<(Box<dyn Generator>, f64)> {
-    vec![
-        (Box::new(IotSensors::new(args.seed, args.sensors)), args.rate_iot_sensors),
-        (Box::new(Transactions::new(args.seed, args.customers)), args.rate_transactions),
-        (Box::new(Orders::new(args.seed, args.customers)), args.rate_orders),
-    ]
+/// Every stream with the rate that it starts at, and its disorder.
+fn generators(args: &GenerateArgs) -> std::io::Result<Vec<(Box<dyn Generator>, f64, Disorder)>> {
+    let (seed, disorder) = (args.seed, args.disorder());
+    Ok(vec![
+        (Box::new(IotSensors::new(seed, args.sensors)), args.rate_iot_sensors, disorder),
+        (Box::new(Transactions::new(seed, args.users, args.customers)), args.rate_transactions, disorder),
+        (Box::new(Orders::new(seed, args.customers)), args.rate_orders, disorder),
+        (Box::new(UserEvents::new(seed, args.users)), args.rate_user_events, disorder),
+        // What is measured is measured now.
+        (Box::new(SystemReadings::new()?), args.rate_system_metrics, Disorder::NONE),
+    ])
 }
 
 /// Where the commands of each stream go, by its name.
@@ -270,7 +279,7 @@ fn wait_for_topics(
 ) -> anyhow::Result<bool> {
     let group = format!("{component}-probe");
     let probe: BaseConsumer = kafka.consumer(&group, &group, "read_committed").create()?;
-    let mut needed = vec![topic::SENSORS, topic::CONTROL];
+    let mut needed = vec![topic::SENSORS, topic::USERS, topic::MERCHANTS, topic::CONTROL];
     needed.extend(observed.streams.iter().map(|status| status.stream));
     while !shutdown.requested() {
         let started = std::time::Instant::now();

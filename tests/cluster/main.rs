@@ -9,6 +9,7 @@
     clippy::print_stdout
 )]
 
+mod activity;
 mod api;
 mod bench;
 mod brokers;
