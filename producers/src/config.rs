@@ -2,7 +2,8 @@
 
 use clap::{Args, Parser};
 use millrace_service::{KafkaArgs, ServiceArgs};
-use millrace_wire::control::MAX_RATE;
+use millrace_wire::control::{MAX_RATE, MAX_SECONDS, ScenarioSettings};
+use millrace_wire::scenario::Scenario;
 
 use crate::order::Disorder;
 
@@ -83,6 +84,21 @@ pub fn check_rate(rate: f64) -> Result<f64, String> {
     } else {
         Err(format!("rate {rate} is outside of 0 to {MAX_RATE} events/s"))
     }
+}
+
+/// Whether this can be provoked in a stream.
+///
+/// # Errors
+/// Says why not.
+pub fn check_scenario(stream: &str, settings: &ScenarioSettings) -> Result<Scenario, String> {
+    let ScenarioSettings { name, seconds } = *settings;
+    if !name.fits(stream) {
+        return Err(format!("{} can't be provoked in {stream}", name.name()));
+    }
+    if !(1..=MAX_SECONDS).contains(&seconds) {
+        return Err(format!("{seconds} s is outside of 1 to {MAX_SECONDS} s"));
+    }
+    Ok(name)
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -1,6 +1,7 @@
 use std::io;
 
 use millrace_wire::Timestamp;
+use millrace_wire::scenario::Scenario;
 use serde::Serialize;
 
 /// Key and value of an event; its buffers are used again for the next one.
@@ -25,6 +26,9 @@ impl Record {
     }
 }
 
+/// Share of events that are of the hot key while there is one.
+pub(crate) const HOT: f64 = 0.8;
+
 /// Two digits after the point, as sensors and tills write them.
 pub(crate) fn rounded(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
@@ -46,6 +50,9 @@ pub trait Generator: Send {
 
     /// Reference data that the events refer to: written before the first of them.
     fn reference(&self) -> Vec<Reference>;
+
+    /// From now on this is provoked, or nothing. What does not concern the content of events is none of its business.
+    fn provoke(&mut self, _scenario: Option<Scenario>) {}
 
     /// Writes the next event into `record`, replacing what it holds.
     ///

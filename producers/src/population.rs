@@ -126,6 +126,11 @@ impl Population {
         self.person(self.users.pick(random))
     }
 
+    /// The most active user.
+    pub fn first(&self) -> Person {
+        self.person(0)
+    }
+
     /// A merchant, the popular ones more often.
     pub fn somewhere(&self, random: &mut Random) -> Shop {
         self.shop(self.merchants.pick(random))
@@ -204,6 +209,11 @@ impl Person {
     /// Where the user lives.
     pub fn home(&self) -> Location {
         self.near(self.home)
+    }
+
+    /// At the other end of the world.
+    pub fn far(&self) -> Location {
+        self.near(FAR[0])
     }
 
     fn stay(&self, number: i64) -> City {

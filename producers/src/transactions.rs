@@ -8,9 +8,10 @@ use std::io;
 
 use compact_str::{CompactString, format_compact};
 use millrace_wire::event::{Account, BankTransaction, CardTransaction};
+use millrace_wire::scenario::Scenario;
 use millrace_wire::{Timestamp, topic};
 
-use crate::generator::rounded;
+use crate::generator::{HOT, rounded};
 use crate::population::Population;
 use crate::{Generator, Random, Record, Reference, Zipf};
 
@@ -22,6 +23,12 @@ const DEPOSITS: f64 = 0.2;
 const EXPONENT: f64 = 0.6;
 /// Accounts are numbers from here on.
 const FIRST_ACCOUNT: i64 = 100_000;
+/// Share of events that a provoked fraud takes.
+const FRAUD: f64 = 0.3;
+/// What a stolen card pays, one after the other.
+const STOLEN: [f64; 2] = [1.0, 900.0];
+/// What is taken from an account that is emptied, each time.
+const DRAINED: f64 = -600.0;
 /// Share of card payments that the issuer declines.
 const DECLINED: f64 = 0.03;
 
@@ -31,6 +38,7 @@ pub struct Transactions {
     population: Population,
     accounts: Zipf,
     number: u64,
+    provoked: Option<Scenario>,
 }
 
 impl Transactions {
@@ -41,11 +49,22 @@ impl Transactions {
             population: Population::new(seed, users),
             accounts: Zipf::new(accounts, EXPONENT),
             number: 0,
+            provoked: None,
         }
     }
 
+    /// Whether the next event is of the hot key.
+    fn hot(&mut self) -> bool {
+        self.provoked == Some(Scenario::HotKey) && self.random.unit() < HOT
+    }
+
+    /// Whether the next event is part of this fraud.
+    fn fraud(&mut self, scenario: Scenario) -> bool {
+        self.provoked == Some(scenario) && self.random.unit() < FRAUD
+    }
+
     fn bank(&mut self, timestamp: Timestamp) -> BankTransaction {
-        let account = self.accounts.pick(&mut self.random);
+        let account = if self.hot() { 0 } else { self.accounts.pick(&mut self.random) };
         let random = &mut self.random;
         let (r#type, amount) = if random.unit() < DEPOSITS {
             ("deposit", random.log_normal(180.0, 0.8))
@@ -61,7 +80,8 @@ impl Transactions {
     }
 
     fn card(&mut self, timestamp: Timestamp) -> CardTransaction {
-        let user = self.population.somebody(&mut self.random);
+        let user =
+            if self.hot() { self.population.first() } else { self.population.somebody(&mut self.random) };
         let merchant = self.population.somewhere(&mut self.random);
         let usual = merchant.category.1 * user.segment.1;
         let random = &mut self.random;
@@ -92,7 +112,25 @@ impl Generator for Transactions {
         self.population.merchants()
     }
 
+    fn provoke(&mut self, scenario: Option<Scenario>) {
+        self.provoked = scenario;
+    }
+
     fn next(&mut self, event_time: Timestamp, record: &mut Record) -> io::Result<()> {
+        if self.fraud(Scenario::AccountDrain) {
+            let bank = BankTransaction {
+                account: Account::from(FIRST_ACCOUNT),
+                amount: DRAINED,
+                ..self.bank(event_time)
+            };
+            return record.put(bank.account.as_str(), &bank);
+        }
+        if self.fraud(Scenario::CardFraud) {
+            let amount = STOLEN.get(self.number as usize % STOLEN.len()).copied().unwrap_or_default();
+            let card =
+                CardTransaction { user_id: self.population.first().id, amount, ..self.card(event_time) };
+            return record.put(&card.user_id, &card);
+        }
         if self.random.unit() < BANK {
             let bank = self.bank(event_time);
             record.put(bank.account.as_str(), &bank)
@@ -167,6 +205,32 @@ mod tests {
         assert!((0.7..0.98).contains(&shares[0]), "{shares:?}");
         assert!((0.02..0.25).contains(&shares[1]), "{shares:?}");
         assert!((0.0005..0.02).contains(&shares[2]), "{shares:?}");
+    }
+
+    #[test]
+    fn provoked_frauds_are_of_one_card_or_account() {
+        let mut generator = Transactions::new(42, 10_000, 50_000);
+        let mut run = |scenario| -> Vec<Transaction> {
+            generator.provoke(scenario);
+            let next = |i| {
+                let mut record = Record::default();
+                generator.next(Timestamp(1_717_200_000_000 + i), &mut record).unwrap();
+                Transaction::from_json(&record.value).unwrap()
+            };
+            (0..1_000_i64).map(next).collect()
+        };
+        let stolen: Vec<f64> = run(Some(Scenario::CardFraud))
+            .iter()
+            .filter_map(|t| match t {
+                Transaction::Card(card) if card.user_id == "u-00000" => Some(card.amount),
+                _ => None,
+            })
+            .collect();
+        assert!(stolen.len() > 200 && stolen.contains(&1.0) && stolen.contains(&900.0), "{stolen:?}");
+        let drained = run(Some(Scenario::AccountDrain));
+        let taken = |t: &&Transaction| matches!(t, Transaction::Bank(b) if b.account == Account::from(FIRST_ACCOUNT) && b.amount == DRAINED);
+        assert!(drained.iter().filter(taken).count() > 200);
+        assert_eq!(run(None).iter().filter(taken).count(), 0);
     }
 
     #[test]

@@ -9,8 +9,10 @@ use std::io;
 
 use compact_str::{CompactString, format_compact};
 use millrace_wire::event::{EventType, Location, UserEvent};
+use millrace_wire::scenario::Scenario;
 use millrace_wire::{Timestamp, topic};
 
+use crate::generator::HOT;
 use crate::population::Population;
 use crate::{Generator, Random, Record, Reference, Zipf};
 
@@ -18,6 +20,8 @@ use crate::{Generator, Random, Record, Reference, Zipf};
 const THINK_MS: (f64, f64) = (6_000.0, 0.6);
 /// A visit that was due for longer has been given up, ms: the stream stood still.
 const GIVEN_UP_MS: i64 = 60_000;
+/// Share of visits by a user who is at two places.
+const TWO_PLACES: f64 = 0.2;
 /// How often somebody else is asked.
 const TRIES: u32 = 20;
 const PRODUCTS: u32 = 40;
@@ -63,6 +67,7 @@ pub struct UserEvents {
     number: u64,
     /// The latest event time.
     now: i64,
+    provoked: Option<Scenario>,
 }
 
 impl UserEvents {
@@ -75,6 +80,7 @@ impl UserEvents {
             visits: BTreeMap::new(),
             number: 0,
             now: i64::MIN,
+            provoked: None,
         }
     }
 
@@ -94,6 +100,18 @@ impl UserEvents {
 
     /// Somebody who is not on the way. Among very few users perhaps nobody is: then one visits from home.
     fn somebody(&mut self) -> (CompactString, Location) {
+        let first = self.population.first();
+        match self.provoked {
+            Some(Scenario::HotKey) if self.random.unit() < HOT => {
+                let home = first.home();
+                return (first.id, home);
+            }
+            Some(Scenario::ImpossibleTravel) if self.random.unit() < TWO_PLACES => {
+                let place = if self.number.is_multiple_of(2) { first.home() } else { first.far() };
+                return (first.id, place);
+            }
+            _ => {}
+        }
         let mut person = self.population.somebody(&mut self.random);
         for _ in 0..TRIES {
             if let Some(place) = person.place(Timestamp(self.now)) {
@@ -180,6 +198,10 @@ impl Generator for UserEvents {
 
     fn reference(&self) -> Vec<Reference> {
         self.population.users()
+    }
+
+    fn provoke(&mut self, scenario: Option<Scenario>) {
+        self.provoked = scenario;
     }
 
     fn next(&mut self, event_time: Timestamp, record: &mut Record) -> io::Result<()> {
@@ -301,6 +323,26 @@ mod tests {
             let median = pauses[pauses.len() / 2];
             assert!((4_000..9_000).contains(&median), "{step_ms}: {median}");
         }
+    }
+
+    #[test]
+    fn a_user_can_be_provoked_to_be_at_two_places() {
+        let mut generator = UserEvents::new(42, 10_000);
+        let mut at = 1_717_200_000_000;
+        let mut run = |scenario| -> BTreeSet<String> {
+            generator.provoke(scenario);
+            let next = |_| {
+                at += 100;
+                let mut record = Record::default();
+                generator.next(Timestamp(at), &mut record).unwrap();
+                serde_json::from_slice::<UserEvent>(&record.value).unwrap()
+            };
+            let all = (0..2_000).map(next).filter(|event| event.user_id == "u-00000");
+            all.map(|event| format!("{:?}", event.location)).collect()
+        };
+        assert_eq!(run(Some(Scenario::ImpossibleTravel)).len(), 2);
+        run(None);
+        assert!(run(None).len() < 2, "it ends with the visits under way");
     }
 
     #[test]

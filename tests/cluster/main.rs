@@ -21,6 +21,7 @@ mod ledger;
 mod live;
 mod repartition;
 mod savepoints;
+mod scenarios;
 mod search;
 mod terminal;
 mod throughput;
