@@ -80,6 +80,17 @@ enum Command {
         /// Events per second, 0 to 50000
         rate: f64,
     },
+    /// Provoke something in a generated stream for a while, and say what should come of it
+    Scenario {
+        /// Its name; none or a wrong one lists them
+        name: String,
+        /// The stream's topic; needed if the scenario fits several
+        #[arg(long)]
+        stream: Option<String>,
+        /// For how long
+        #[arg(long, default_value_t = 30)]
+        seconds: u32,
+    },
     /// Show the newest committed records of a topic, one JSON line each
     Tail(terminal::Tail),
     /// Show the end of the logs
@@ -188,6 +199,9 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
             blocking(move || terminal::set(&layout, &job, &changes)).await
         }
         Command::Rate { stream, rate } => blocking(move || terminal::rate(&layout, &stream, rate)).await,
+        Command::Scenario { name, stream, seconds } => {
+            blocking(move || terminal::scenario(&layout, &name, stream.as_deref(), seconds)).await
+        }
         Command::Tail(options) => blocking(move || terminal::tail(&layout, &options)).await,
         Command::Logs { follow, lines, component } => {
             logs::logs(&layout, component.as_deref(), lines, follow).await

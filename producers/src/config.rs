@@ -2,7 +2,8 @@
 
 use clap::{Args, Parser};
 use millrace_service::{KafkaArgs, ServiceArgs};
-use millrace_wire::control::MAX_RATE;
+use millrace_wire::control::{MAX_RATE, MAX_SECONDS, ScenarioSettings};
+use millrace_wire::scenario::Scenario;
 
 use crate::order::Disorder;
 
@@ -31,12 +32,21 @@ pub struct GenerateArgs {
     #[arg(long, env = "MILLRACE_RATE_IOT_SENSORS", default_value_t = 100.0, value_parser = rate)]
     pub rate_iot_sensors: f64,
     /// Events/s of `transactions` until a command says otherwise, 0 to 50000.
-    #[arg(long, env = "MILLRACE_RATE_TRANSACTIONS", default_value_t = 20.0, value_parser = rate)]
+    #[arg(long, env = "MILLRACE_RATE_TRANSACTIONS", default_value_t = 10.0, value_parser = rate)]
     pub rate_transactions: f64,
     /// Events/s of `orders` until a command says otherwise, 0 to 50000.
     #[arg(long, env = "MILLRACE_RATE_ORDERS", default_value_t = 10.0, value_parser = rate)]
     pub rate_orders: f64,
-    /// Number of customers, and of people who pay.
+    /// Events/s of `user-events` until a command says otherwise, 0 to 50000.
+    #[arg(long, env = "MILLRACE_RATE_USER_EVENTS", default_value_t = 10.0, value_parser = rate)]
+    pub rate_user_events: f64,
+    /// Readings/s of `system-metrics` until a command says otherwise, 0 to 50000.
+    #[arg(long, env = "MILLRACE_RATE_SYSTEM_METRICS", default_value_t = 1.0, value_parser = rate)]
+    pub rate_system_metrics: f64,
+    /// Number of users, who visit the shop and pay by card.
+    #[arg(long, env = "MILLRACE_USERS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub users: u32,
+    /// Number of customers who order, and of bank accounts.
     #[arg(long, env = "MILLRACE_CUSTOMERS", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub customers: u32,
     /// Number of sensors.
@@ -76,6 +86,21 @@ pub fn check_rate(rate: f64) -> Result<f64, String> {
     }
 }
 
+/// Whether this can be provoked in a stream.
+///
+/// # Errors
+/// Says why not.
+pub fn check_scenario(stream: &str, settings: &ScenarioSettings) -> Result<Scenario, String> {
+    let ScenarioSettings { name, seconds } = *settings;
+    if !name.fits(stream) {
+        return Err(format!("{} can't be provoked in {stream}", name.name()));
+    }
+    if !(1..=MAX_SECONDS).contains(&seconds) {
+        return Err(format!("{seconds} s is outside of 1 to {MAX_SECONDS} s"));
+    }
+    Ok(name)
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     check_rate(text.parse().map_err(|_| "not a number".to_owned())?)
 }
@@ -103,7 +128,9 @@ mod tests {
         let config = Config::try_parse_from(["p", "--rate-iot-sensors", "7.5"]).unwrap();
         assert_eq!((config.generate.rate_iot_sensors, config.generate.sensors), (7.5, 200));
         let rates = (config.generate.rate_transactions, config.generate.rate_orders);
-        assert_eq!((rates, config.generate.customers), ((20.0, 10.0), 50_000));
+        assert_eq!((rates, config.generate.customers), ((10.0, 10.0), 50_000));
+        let rates = (config.generate.rate_user_events, config.generate.rate_system_metrics);
+        assert_eq!((rates, config.generate.users), ((10.0, 1.0), 10_000));
         assert!(Config::try_parse_from(["p", "--late-share", "2"]).is_err());
         assert!(Config::try_parse_from(["p", "--rate-iot-sensors", "50001"]).is_err());
     }

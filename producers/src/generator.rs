@@ -1,4 +1,7 @@
+use std::io;
+
 use millrace_wire::Timestamp;
+use millrace_wire::scenario::Scenario;
 use serde::Serialize;
 
 /// Key and value of an event; its buffers are used again for the next one.
@@ -15,13 +18,16 @@ impl Record {
     ///
     /// # Errors
     /// The value can't be written as JSON.
-    pub fn put(&mut self, key: &str, value: &impl Serialize) -> serde_json::Result<()> {
+    pub fn put(&mut self, key: &str, value: &impl Serialize) -> io::Result<()> {
         self.key.clear();
         self.key.extend_from_slice(key.as_bytes());
         self.value.clear();
-        serde_json::to_writer(&mut self.value, value)
+        Ok(serde_json::to_writer(&mut self.value, value)?)
     }
 }
+
+/// Share of events that are of the hot key while there is one.
+pub(crate) const HOT: f64 = 0.8;
 
 /// Two digits after the point, as sensors and tills write them.
 pub(crate) fn rounded(value: f64) -> f64 {
@@ -45,9 +51,12 @@ pub trait Generator: Send {
     /// Reference data that the events refer to: written before the first of them.
     fn reference(&self) -> Vec<Reference>;
 
+    /// From now on this is provoked, or nothing. What does not concern the content of events is none of its business.
+    fn provoke(&mut self, _scenario: Option<Scenario>) {}
+
     /// Writes the next event into `record`, replacing what it holds.
     ///
     /// # Errors
-    /// The event can't be written as JSON.
-    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> serde_json::Result<()>;
+    /// The event can't be written as JSON, or, if it is a reading, can't be read.
+    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> io::Result<()>;
 }

@@ -6,12 +6,14 @@
 //! in turn.
 
 use std::f64::consts::TAU;
+use std::io;
 
 use compact_str::{CompactString, format_compact};
 use millrace_wire::event::{DeviceType, Reading, Sensor};
+use millrace_wire::scenario::Scenario;
 use millrace_wire::{Timestamp, topic};
 
-use crate::generator::rounded;
+use crate::generator::{HOT, rounded};
 use crate::{Generator, Random, Record, Reference};
 
 /// Locations and their mean relative humidity (percent) and temperature (degrees Celsius).
@@ -57,6 +59,11 @@ const BATTERY_DAYS: (f64, f64) = (100.0, 400.0);
 const WEATHER_MS: f64 = 1_800_000.0;
 /// A sensor's own drift in about four minutes.
 const DRIFT_MS: f64 = 240_000.0;
+
+/// Where it gets damp, how damp when that begins, percent, and how fast it rises from there, percent/s.
+const DAMP: (usize, f64, f64) = (2, 72.0, 0.6);
+/// A faulty sensor is wrong by this, as a multiple of its limits.
+const FAULT: f64 = 3.0;
 
 /// How a kind behaves: letter in the id, unit, amplitude of the day curve, deviation of weather and of drift, limits,
 /// spread of calibration. A negative amplitude is lowest in the afternoon.
@@ -153,6 +160,9 @@ pub struct IotSensors {
     weather: Vec<Walk>,
     turn: usize,
     first: Option<Timestamp>,
+    provoked: Option<Scenario>,
+    /// When it began to get damp.
+    damp_since: Option<Timestamp>,
 }
 
 impl IotSensors {
@@ -166,7 +176,31 @@ impl IotSensors {
             devices.swap(i, (random.unit() * (i + 1) as f64) as usize);
         }
         let weather = vec![Walk { value: 0.0, at: None }; LOCATIONS.len()];
-        Self { random, devices, weather, turn: 0, first: None }
+        Self { random, devices, weather, turn: 0, first: None, provoked: None, damp_since: None }
+    }
+
+    /// Whose turn it is.
+    fn device(&mut self) -> usize {
+        if self.provoked == Some(Scenario::HotKey) && self.random.unit() < HOT {
+            return 0;
+        }
+        let turn = self.turn;
+        self.turn = (turn + 1) % self.devices.len();
+        turn
+    }
+
+    /// What a device would measure, as it is provoked to.
+    fn provoked(&mut self, number: usize, value: f64, at: Timestamp) -> f64 {
+        let Some(device) = self.devices.get(number) else { return value };
+        match self.provoked {
+            Some(Scenario::Mold) if device.kind == DeviceType::Humidity && device.location == DAMP.0 => {
+                let since = *self.damp_since.get_or_insert(at);
+                let seconds = (at.millis() - since.millis()).max(0) as f64 / 1_000.0;
+                (DAMP.1 + DAMP.2 * seconds).min(95.0)
+            }
+            Some(Scenario::SensorFault) if number == 0 => value + FAULT * behaviour(device.kind).limits.1,
+            _ => value,
+        }
     }
 }
 
@@ -223,11 +257,14 @@ impl Generator for IotSensors {
         all
     }
 
-    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> serde_json::Result<()> {
+    fn provoke(&mut self, scenario: Option<Scenario>) {
+        (self.provoked, self.damp_since) = (scenario, None);
+    }
+
+    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> io::Result<()> {
         let first = *self.first.get_or_insert(event_time);
-        let turn = self.turn;
-        self.turn = (turn + 1) % self.devices.len();
-        let Some(device) = self.devices.get_mut(turn) else { return Ok(()) };
+        let number = self.device();
+        let Some(device) = self.devices.get_mut(number) else { return Ok(()) };
         let behaviour = behaviour(device.kind);
         let weather = self
             .weather
@@ -238,17 +275,18 @@ impl Generator for IotSensors {
         let day = (TAU * (event_time.millis() as f64 / DAY_MS - 15.0 / 24.0)).cos();
         let value = device.mean + behaviour.day * day + behaviour.weather * weather + behaviour.drift * drift;
         let used = (event_time.millis() - first.millis()).max(0) as f64 * device.battery_per_ms;
-        let reading = Reading {
+        let mut reading = Reading {
             timestamp: event_time,
             sensor_id: device.id.clone(),
             device_type: device.kind,
-            value: rounded(value.clamp(behaviour.limits.0, behaviour.limits.1)),
+            value: value.clamp(behaviour.limits.0, behaviour.limits.1),
             unit: CompactString::const_new(behaviour.unit),
             location: location_name(device.location),
             // An empty battery is replaced by a full one.
             battery_level: Some(rounded((device.battery - used).rem_euclid(100.0))),
         };
-        record.put(&device.id, &reading)
+        reading.value = rounded(self.provoked(number, reading.value, event_time));
+        record.put(&reading.sensor_id, &reading)
     }
 }
 
@@ -279,6 +317,41 @@ mod tests {
     fn the_same_seed_gives_the_same_events_and_another_gives_others() {
         assert_eq!(events(42, 5_000, 10), events(42, 5_000, 10));
         assert_ne!(events(42, 5_000, 10), events(43, 5_000, 10));
+    }
+
+    #[test]
+    fn what_is_provoked_happens_where_it_should_and_ends() {
+        let mut generator = IotSensors::new(42, 200);
+        let mut at = START;
+        let mut run = |generator: &mut IotSensors, scenario| -> Vec<Reading> {
+            generator.provoke(scenario);
+            let next = |_| {
+                let mut record = Record::default();
+                at += 10;
+                generator.next(Timestamp(at), &mut record).unwrap();
+                reading(&record)
+            };
+            (0..3_000).map(next).collect()
+        };
+        let damp: Vec<f64> = run(&mut generator, Some(Scenario::Mold))
+            .into_iter()
+            .filter(|r| r.location == "cellar" && r.device_type == DeviceType::Humidity)
+            .map(|r| r.value)
+            .collect();
+        assert!(damp.is_sorted() && damp[0] >= 72.0 && damp[damp.len() - 1] > 85.0, "{damp:?}");
+        let faulty: BTreeSet<CompactString> = run(&mut generator, Some(Scenario::SensorFault))
+            .into_iter()
+            .filter(|r| r.value > behaviour(r.device_type).limits.1)
+            .map(|r| r.sensor_id)
+            .collect();
+        assert_eq!(faulty.len(), 1);
+        let mut counts: BTreeMap<CompactString, u32> = BTreeMap::new();
+        for reading in run(&mut generator, Some(Scenario::HotKey)) {
+            *counts.entry(reading.sensor_id).or_default() += 1;
+        }
+        assert!(counts.values().any(|count| *count > 2_000));
+        let after = run(&mut generator, None);
+        assert!(after.iter().all(|r| r.value <= behaviour(r.device_type).limits.1));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Event generators: one process, one thread and one module per stream.
 //!
 //! The path of an event: [`pace`] says how many are due, [`order`] gives each its event time, a [`Generator`]
-//! ([`iot_sensors`], [`transactions`], [`orders`]) writes key and value, [`stream`] hands it to Kafka, and [`delivery`] counts it once Kafka
-//! has acknowledged it. [`process`] puts the parts together: commands in, telemetry out.
+//! ([`iot_sensors`], [`transactions`], [`orders`], [`user_events`], [`system_metrics`]) writes key and value, [`stream`] hands it to Kafka, and
+//! [`delivery`] counts it once Kafka has acknowledged it. [`population`] is who there is, in all streams. [`process`] puts the parts together: commands in, telemetry out.
 //!
 //! Invariant: a generator is pure. It reads no clock and no shared randomness; the same seed and the same event times
-//! give the same bytes.
+//! give the same bytes. The exception is [`system_metrics`], which measures this machine and invents nothing.
 //!
 //! # Metrics
 //! `/metrics` serves, per `stream`:
@@ -28,10 +28,14 @@ pub mod iot_sensors;
 pub mod order;
 pub mod orders;
 pub mod pace;
+pub mod population;
 pub mod process;
+pub mod provoked;
 mod random;
 pub mod stream;
+pub mod system_metrics;
 pub mod transactions;
+pub mod user_events;
 mod zipf;
 
 pub use generator::{Generator, Record, Reference};

@@ -18,6 +18,11 @@ pub struct Disorder {
     pub late_share: f64,
 }
 
+impl Disorder {
+    /// Every event is in order.
+    pub const NONE: Self = Self { share: 0.0, bound_ms: 0.0, late_share: 0.0 };
+}
+
 /// Gives each event its time.
 #[derive(Debug, Clone)]
 pub struct Order {
@@ -66,8 +71,7 @@ mod tests {
 
     #[test]
     fn without_disorder_time_is_now() {
-        let mut order =
-            Order::new(Disorder { share: 0.0, bound_ms: 2_000.0, late_share: 0.0 }, Random::new(3, 0));
+        let mut order = Order::new(Disorder::NONE, Random::new(3, 0));
         assert!((0..1_000).all(|i| order.event_time(Timestamp(i)) == Timestamp(i)));
     }
 }

@@ -4,12 +4,15 @@
 //! and the customer's number; an order is one to four articles of one category at prices around its usual one. The amount
 //! is the sum of its items.
 
+use std::io;
+
 use compact_str::format_compact;
 use millrace_wire::event::Order;
+use millrace_wire::scenario::Scenario;
 use millrace_wire::{Timestamp, topic};
 use serde_json::json;
 
-use crate::generator::rounded;
+use crate::generator::{HOT, rounded};
 use crate::{Generator, Random, Record, Reference, Zipf};
 
 /// Categories with the median price of an article, dollars.
@@ -25,6 +28,8 @@ const CATEGORIES: [(&str, f64); 8] = [
 ];
 /// Share of a customer's orders that are of the favourite category, beside those that chance puts there.
 const LOYALTY: f64 = 0.55;
+/// Share of orders that are of a spree, its customer, and how many times the usual is bought.
+const SPREE: (f64, usize, i64) = (0.3, 7, 10);
 /// How unequal customers are.
 const EXPONENT: f64 = 0.6;
 /// Deviation of the logarithm of prices, and of budgets.
@@ -37,12 +42,28 @@ pub struct Orders {
     random: Random,
     customers: Zipf,
     number: u64,
+    provoked: Option<Scenario>,
 }
 
 impl Orders {
     /// Orders of `customers` customers.
     pub fn new(seed: u64, customers: u32) -> Self {
-        Self { seed, random: Random::new(seed, 11), customers: Zipf::new(customers, EXPONENT), number: 0 }
+        Self {
+            seed,
+            random: Random::new(seed, 11),
+            customers: Zipf::new(customers, EXPONENT),
+            number: 0,
+            provoked: None,
+        }
+    }
+
+    /// Who orders next, and how many times the usual.
+    fn customer(&mut self) -> (usize, i64) {
+        match self.provoked {
+            Some(Scenario::HotKey) if self.random.unit() < HOT => (0, 1),
+            Some(Scenario::VipSpree) if self.random.unit() < SPREE.0 => (SPREE.1, SPREE.2),
+            _ => (self.customers.pick(&mut self.random), 1),
+        }
     }
 }
 
@@ -55,8 +76,12 @@ impl Generator for Orders {
         Vec::new()
     }
 
-    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> serde_json::Result<()> {
-        let customer = self.customers.pick(&mut self.random);
+    fn provoke(&mut self, scenario: Option<Scenario>) {
+        self.provoked = scenario;
+    }
+
+    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> io::Result<()> {
+        let (customer, times) = self.customer();
         let mut habits = Random::new(self.seed, 1_000_000 + customer as u64);
         let (favourite, budget) = (habits.unit(), habits.log_normal(1.0, BUDGETS));
         let random = &mut self.random;
@@ -66,7 +91,7 @@ impl Generator for Orders {
         let mut cents = 0;
         let articles = 1 + (random.unit() * random.unit() * 4.0) as usize;
         let items = (0..articles).map(|_| {
-            let quantity = 1 + (random.unit() * random.unit() * 3.0) as i64;
+            let quantity = times * (1 + (random.unit() * random.unit() * 3.0) as i64);
             let each = (random.log_normal(price * budget, PRICES) * 100.0).round() as i64;
             cents += quantity * each;
             let sku = format_compact!("{category}-{:03}", (random.unit() * 500.0) as u32);
@@ -128,6 +153,25 @@ mod tests {
         }
         let all = orders(5_000);
         assert_eq!(all.iter().map(|o| &o.order_id).collect::<BTreeSet<_>>().len(), all.len());
+    }
+
+    #[test]
+    fn a_spree_is_of_one_customer_and_ends() {
+        let mut generator = Orders::new(42, 50_000);
+        let mut run = |scenario| -> (usize, f64) {
+            generator.provoke(scenario);
+            let next = |i| {
+                let mut record = Record::default();
+                generator.next(Timestamp(1_717_200_000_000 + i), &mut record).unwrap();
+                serde_json::from_slice::<Order>(&record.value).unwrap()
+            };
+            let all: Vec<Order> =
+                (0..1_000_i64).map(next).filter(|order| order.customer_id == "c-00007").collect();
+            (all.len(), all.iter().map(|order| order.amount).sum())
+        };
+        let (orders, spent) = run(Some(Scenario::VipSpree));
+        assert!(orders > 200 && spent > 1_000.0, "{orders} {spent}");
+        assert!(run(None).0 < 20);
     }
 
     #[test]

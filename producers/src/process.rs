@@ -17,12 +17,14 @@ use millrace_wire::topic;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::config::{Config, GenerateArgs, check_rate};
+use crate::config::{Config, GenerateArgs, check_rate, check_scenario};
 use crate::iot_sensors::IotSensors;
-use crate::order::Order;
+use crate::order::{Disorder, Order};
 use crate::orders::Orders;
-use crate::stream::{RateCommand, Status, Stream};
+use crate::stream::{Change, Status, Stream, StreamCommand};
+use crate::system_metrics::SystemReadings;
 use crate::transactions::Transactions;
+use crate::user_events::UserEvents;
 use crate::{Generator, Random};
 
 /// How long one attempt to reach Kafka may take.
@@ -130,9 +132,10 @@ impl http::Observable for Observed {
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let component = config.service.component.clone().unwrap_or_else(|| "producers".to_owned());
     let shutdown = Shutdown::on_signals().context("can't listen to signals")?;
-    let generators = generators(&config.generate);
+    let generators =
+        generators(&config.generate).context("/proc can't be read, which system-metrics is made of")?;
     let observed = Arc::new(Observed {
-        streams: generators.iter().map(|(g, rate)| Arc::new(Status::new(g.stream(), *rate))).collect(),
+        streams: generators.iter().map(|(g, rate, _)| Arc::new(Status::new(g.stream(), *rate))).collect(),
         waiting: Mutex::new(Some("connecting to Kafka".to_owned())),
     });
     http::serve(config.service.http_addr, observed.clone(), shutdown.clone()).await?;
@@ -140,9 +143,18 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (acks, acknowledged) = unbounded_channel();
 
     let mut streams = Vec::new();
-    for (number, ((generator, rate), status)) in (2..).zip(generators.into_iter().zip(&observed.streams)) {
-        let order = Order::new(config.generate.disorder(), Random::new(config.generate.seed, number));
-        let stream = Stream::new(config.kafka.clone(), &component, generator, order, status.clone())?;
+    for (number, ((generator, rate, disorder), status)) in
+        (2..).zip(generators.into_iter().zip(&observed.streams))
+    {
+        let order = Order::new(disorder, Random::new(config.generate.seed, number));
+        let stream = Stream::new(
+            config.kafka.clone(),
+            &component,
+            generator,
+            order,
+            config.generate.seed,
+            status.clone(),
+        )?;
         streams.push((status.stream, stream, rate));
     }
     let (kafka, watched, stop) = (config.kafka.clone(), observed.clone(), shutdown.clone());
@@ -184,17 +196,21 @@ async fn publish(
     }
 }
 
-/// Every stream with the rate that it starts at.
-fn generators(args: &GenerateArgs) -> Vec<(Box<dyn Generator>, f64)> {
-    vec![
-        (Box::new(IotSensors::new(args.seed, args.sensors)), args.rate_iot_sensors),
-        (Box::new(Transactions::new(args.seed, args.customers)), args.rate_transactions),
-        (Box::new(Orders::new(args.seed, args.customers)), args.rate_orders),
-    ]
+/// Every stream with the rate that it starts at, and its disorder.
+fn generators(args: &GenerateArgs) -> std::io::Result<Vec<(Box<dyn Generator>, f64, Disorder)>> {
+    let (seed, disorder) = (args.seed, args.disorder());
+    Ok(vec![
+        (Box::new(IotSensors::new(seed, args.sensors)), args.rate_iot_sensors, disorder),
+        (Box::new(Transactions::new(seed, args.users, args.customers)), args.rate_transactions, disorder),
+        (Box::new(Orders::new(seed, args.customers)), args.rate_orders, disorder),
+        (Box::new(UserEvents::new(seed, args.users)), args.rate_user_events, disorder),
+        // What is measured is measured now.
+        (Box::new(SystemReadings::new()?), args.rate_system_metrics, Disorder::NONE),
+    ])
 }
 
 /// Where the commands of each stream go, by its name.
-type Streams = BTreeMap<&'static str, Sender<RateCommand>>;
+type Streams = BTreeMap<&'static str, Sender<StreamCommand>>;
 
 /// Runs streams (name, stream, rate at the start), each in a thread of its own.
 fn run_streams(
@@ -243,17 +259,29 @@ fn run_streams(
     Ok(())
 }
 
-/// Gives a command to the stream that it is for, or refuses it.
+/// Gives a command to the stream that it is for, or refuses it. A scenario that is over is no command any more.
 fn pass_on(command: Versioned, streams: &Streams, acks: &UnboundedSender<Ack>) {
     let Versioned { version, record } = command;
-    let Command::Rate { stream: name, settings } = record.command else { return };
+    let (name, change) = match record.command {
+        Command::Rate { stream, settings } => (stream, check_rate(settings.rate).map(Change::Rate)),
+        Command::Scenario { stream, settings } => {
+            let ends_ms = record.issued_at_ms + i64::from(settings.seconds) * 1_000;
+            if ends_ms <= clock::now_ms() {
+                return;
+            }
+            let change = check_scenario(&stream, &settings)
+                .map(|scenario| Change::Scenario(scenario, record.issued_at_ms, settings.seconds));
+            (stream, change)
+        }
+        Command::Params { .. } => return,
+    };
     let Some(stream) = streams.get(name.as_str()) else {
-        tracing::warn!(stream = name, version, "a rate for a stream that is not generated here");
+        tracing::warn!(stream = name, version, "a command for a stream that is not generated here");
         return;
     };
     // Whoever is gone is so because the process is stopping.
-    match check_rate(settings.rate) {
-        Ok(rate) => drop(stream.send(RateCommand { rate, id: record.id, version })),
+    match change {
+        Ok(change) => drop(stream.send(StreamCommand { change, id: record.id, version })),
         Err(text) => {
             tracing::warn!(stream = name, version, text, "a command was refused");
             drop(acks.send(Ack { id: record.id, version, at_ms: clock::now_ms(), refused: Some(text) }));
@@ -270,7 +298,7 @@ fn wait_for_topics(
 ) -> anyhow::Result<bool> {
     let group = format!("{component}-probe");
     let probe: BaseConsumer = kafka.consumer(&group, &group, "read_committed").create()?;
-    let mut needed = vec![topic::SENSORS, topic::CONTROL];
+    let mut needed = vec![topic::SENSORS, topic::USERS, topic::MERCHANTS, topic::CONTROL];
     needed.extend(observed.streams.iter().map(|status| status.stream));
     while !shutdown.requested() {
         let started = std::time::Instant::now();
@@ -297,7 +325,8 @@ fn wait_for_topics(
 
 #[cfg(test)]
 mod tests {
-    use millrace_wire::control::{ControlRecord, FORMAT, RateSettings};
+    use millrace_wire::control::{ControlRecord, FORMAT, RateSettings, ScenarioSettings};
+    use millrace_wire::scenario::Scenario;
 
     use super::*;
 
@@ -315,11 +344,41 @@ mod tests {
         let (acks, mut refused) = unbounded_channel();
         pass_on(command("orders", 5.0), &streams, &acks);
         pass_on(command("elsewhere", 6.0), &streams, &acks);
-        assert_eq!(of_orders.try_iter().map(|c| (c.rate, c.version)).collect::<Vec<_>>(), [(5.0, 7)]);
+        assert_eq!(
+            of_orders.try_iter().map(|c| (c.change, c.version)).collect::<Vec<_>>(),
+            [(Change::Rate(5.0), 7)]
+        );
         assert_eq!(of_sensors.try_iter().count(), 0);
         assert!(refused.try_recv().is_err());
         pass_on(command("iot-sensors", -1.0), &streams, &acks);
         assert_eq!(of_sensors.try_iter().count(), 0);
         assert!(refused.try_recv().unwrap().refused.unwrap().contains("outside of 0 to 50000"));
+    }
+
+    #[test]
+    fn a_scenario_is_provoked_where_it_fits_and_not_when_it_is_over() {
+        let (orders, of_orders) = channel();
+        let streams = Streams::from([("orders", orders)]);
+        let (acks, mut refused) = unbounded_channel();
+        let give = |name, seconds, issued_at_ms| {
+            let settings = ScenarioSettings { name, seconds };
+            let command = Command::Scenario { stream: "orders".into(), settings };
+            let record =
+                ControlRecord { v: FORMAT, id: "id".into(), issued_at_ms, by: "test".into(), command };
+            pass_on(Versioned { version: 7, record }, &streams, &acks);
+            of_orders.try_iter().map(|c| c.change).collect::<Vec<_>>()
+        };
+        let now = clock::now_ms();
+        assert_eq!(give(Scenario::VipSpree, 30, now), [Change::Scenario(Scenario::VipSpree, now, 30)]);
+        assert_eq!(
+            give(Scenario::VipSpree, 30, now - 30_000),
+            [],
+            "a generator that starts anew does not repeat it"
+        );
+        assert!(refused.try_recv().is_err());
+        assert_eq!(give(Scenario::Mold, 30, now), []);
+        assert!(refused.try_recv().unwrap().refused.unwrap().contains("mold"));
+        assert_eq!(give(Scenario::Burst, 3_601, now), []);
+        assert!(refused.try_recv().unwrap().refused.unwrap().contains("3600"));
     }
 }

@@ -1,12 +1,13 @@
 //! One stream's thread: every few milliseconds it sends what is due.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use millrace_service::{KafkaArgs, Shutdown, clock};
+use millrace_wire::scenario::Scenario;
 use millrace_wire::telemetry;
 use millrace_wire::{Timestamp, telemetry::Ack};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -16,6 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::delivery::{Context, Deliveries, producer};
 use crate::order::Order;
 use crate::pace::Pace;
+use crate::provoked::Provoked;
 use crate::{Generator, Record};
 
 /// How often the thread looks what is due. A command wakes it at once.
@@ -28,11 +30,20 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// What is under way when the process is asked to stop has this long to arrive.
 const FLUSH: Duration = Duration::from_secs(7);
 
-/// A command for a stream, checked.
+/// What is to change, checked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RateCommand {
+pub enum Change {
     /// Events/s.
-    pub rate: f64,
+    Rate(f64),
+    /// What is provoked, since when, epoch ms, and for how long, s.
+    Scenario(Scenario, i64, u32),
+}
+
+/// A command for a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamCommand {
+    /// What it says.
+    pub change: Change,
     /// Id of the record that says so.
     pub id: String,
     /// Its version.
@@ -49,6 +60,7 @@ pub struct Status {
     pub forgone: AtomicU64,
     rate: AtomicU64,
     version: AtomicI64,
+    scenario: Mutex<Option<telemetry::Provoked>>,
 }
 
 impl Status {
@@ -60,6 +72,7 @@ impl Status {
             forgone: AtomicU64::new(0),
             rate: AtomicU64::new(rate.to_bits()),
             version: AtomicI64::new(-1),
+            scenario: Mutex::default(),
         }
     }
 
@@ -69,12 +82,23 @@ impl Status {
             stream: self.stream.to_owned(),
             target_rate: f64::from_bits(self.rate.load(Relaxed)),
             version: self.version.load(Relaxed),
+            scenario: self.scenario.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             produced: self.deliveries.produced.load(Relaxed),
             bytes: self.deliveries.bytes.load(Relaxed),
             failed: self.deliveries.failed.load(Relaxed),
             in_flight: self.deliveries.in_flight.load(Relaxed),
             error: self.deliveries.error(clock::now_ms()),
         }
+    }
+
+    fn provoked(&self, provoked: Option<&Provoked>) {
+        let shown = provoked.map(|provoked| telemetry::Provoked {
+            name: provoked.scenario,
+            started_ms: provoked.started_ms,
+            ends_ms: provoked.ends_ms,
+            provokes: provoked.scenario.provokes().to_owned(),
+        });
+        *self.scenario.lock().unwrap_or_else(PoisonError::into_inner) = shown;
     }
 
     fn in_force(&self, rate: f64, version: i64) {
@@ -99,6 +123,10 @@ pub struct Stream {
     held: bool,
     /// When records were last handed to the client.
     sent: Instant,
+    /// The rate that was asked for; a scenario may change it.
+    rate: f64,
+    seed: u64,
+    provoked: Option<Provoked>,
 }
 
 impl Stream {
@@ -111,6 +139,7 @@ impl Stream {
         component: &str,
         generator: Box<dyn Generator>,
         order: Order,
+        seed: u64,
         status: Arc<Status>,
     ) -> anyhow::Result<Self> {
         let client_id = format!("{component}-{}", generator.stream());
@@ -128,6 +157,9 @@ impl Stream {
             record: Record::default(),
             held: false,
             sent: started,
+            rate: 0.0,
+            seed,
+            provoked: None,
         })
     }
 
@@ -166,12 +198,18 @@ impl Stream {
 
     /// Starts with this rate, which no command has asked for.
     pub fn start_at(&mut self, rate: f64) {
-        self.pace.set_rate(self.started.elapsed(), rate);
+        self.rate = rate;
+        self.keep_pace();
         self.status.in_force(rate, -1);
     }
 
     /// Sends events until `shutdown` or until no one can command it any more, then waits for what is under way.
-    pub fn run(mut self, commands: &Receiver<RateCommand>, acks: &UnboundedSender<Ack>, shutdown: &Shutdown) {
+    pub fn run(
+        mut self,
+        commands: &Receiver<StreamCommand>,
+        acks: &UnboundedSender<Ack>,
+        shutdown: &Shutdown,
+    ) {
         while !shutdown.requested() {
             match commands.recv_timeout(TICK) {
                 Ok(command) => {
@@ -187,6 +225,9 @@ impl Stream {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            if self.provoked.as_ref().is_some_and(|provoked| clock::now_ms() >= provoked.ends_ms) {
+                self.provoke(None);
+            }
             self.look_after_deliveries();
             if self.producer.in_flight_count() == 0 || self.sent.elapsed() >= PATIENCE {
                 self.send_due();
@@ -200,15 +241,36 @@ impl Stream {
         self.look_after_deliveries();
     }
 
-    fn apply(&mut self, command: &RateCommand) {
-        self.pace.set_rate(self.started.elapsed(), command.rate);
-        self.status.in_force(command.rate, command.version);
-        tracing::info!(
-            stream = self.status.stream,
-            rate = command.rate,
-            version = command.version,
-            "rate changed"
-        );
+    fn apply(&mut self, command: &StreamCommand) {
+        let (stream, version) = (self.status.stream, command.version);
+        match command.change {
+            Change::Rate(rate) => {
+                self.rate = rate;
+                self.keep_pace();
+                self.status.in_force(rate, version);
+                tracing::info!(stream, rate, version, "rate changed");
+            }
+            Change::Scenario(scenario, started_ms, seconds) => {
+                self.provoke(Some(Provoked::new(scenario, started_ms, seconds, self.seed)));
+                tracing::info!(stream, scenario = scenario.name(), seconds, version, "a scenario begins");
+            }
+        }
+    }
+
+    /// From now on this is provoked, or nothing.
+    fn provoke(&mut self, provoked: Option<Provoked>) {
+        self.generator.provoke(provoked.as_ref().map(|provoked| provoked.scenario));
+        self.status.provoked(provoked.as_ref());
+        self.provoked = provoked;
+        self.keep_pace();
+    }
+
+    /// The pace is that of the rate, as far as no scenario changes it.
+    fn keep_pace(&mut self) {
+        let rate = self.provoked.as_ref().map_or(self.rate, |provoked| provoked.rate(self.rate));
+        if rate != self.pace.rate() {
+            self.pace.set_rate(self.started.elapsed(), rate);
+        }
     }
 
     fn send_due(&mut self) {
@@ -216,9 +278,16 @@ impl Stream {
         self.status.forgone.store(self.pace.forgone(), Relaxed);
         for _ in 0..due {
             if !self.held {
-                let time = self.order.event_time(Timestamp(clock::now_ms()));
+                let mut time = self.order.event_time(Timestamp(clock::now_ms()));
+                if let Some(provoked) = &mut self.provoked {
+                    time = provoked.event_time(time);
+                }
                 if let Err(error) = self.generator.next(time, &mut self.record) {
                     tracing::error!(stream = self.status.stream, %error, "an event could not be written");
+                    self.pace.sent(1);
+                    continue;
+                }
+                if self.provoked.as_mut().is_some_and(|provoked| !provoked.pass(&mut self.record)) {
                     self.pace.sent(1);
                     continue;
                 }

@@ -1,56 +1,70 @@
 //! `transactions`: payments by card, and movements on bank accounts.
 //!
-//! Few people pay often, most seldom (Zipf), and so it is with accounts. A person's spending follows from the seed and the
-//! person's number: thrifty, ordinary or affluent, and a home currency. Amounts are log-normal around what the merchant
-//! usually takes. Accounts see withdrawals (negative), and now and then a larger deposit.
+//! Who pays whom follows the [population](crate::population): amounts are log-normal around what the merchant usually takes,
+//! higher or lower as the user's segment spends, in the merchant's currency. Few accounts see much, most little (Zipf):
+//! withdrawals (negative), and now and then a larger deposit.
+
+use std::io;
 
 use compact_str::{CompactString, format_compact};
 use millrace_wire::event::{Account, BankTransaction, CardTransaction};
+use millrace_wire::scenario::Scenario;
 use millrace_wire::{Timestamp, topic};
 
-use crate::generator::rounded;
+use crate::generator::{HOT, rounded};
+use crate::population::Population;
 use crate::{Generator, Random, Record, Reference, Zipf};
 
 /// Share of bank transactions.
 const BANK: f64 = 0.4;
 /// Share of deposits among those.
 const DEPOSITS: f64 = 0.2;
-/// How unequal people and accounts are.
+/// How unequal accounts are.
 const EXPONENT: f64 = 0.6;
 /// Accounts are numbers from here on.
 const FIRST_ACCOUNT: i64 = 100_000;
-/// Spending of the thrifty, the ordinary and the affluent, compared with a merchant's usual amount.
-const SPENDING: [f64; 4] = [0.6, 1.0, 1.0, 2.2];
-const CURRENCIES: [&str; 4] = ["USD", "USD", "EUR", "GBP"];
+/// Share of events that a provoked fraud takes.
+const FRAUD: f64 = 0.3;
+/// What a stolen card pays, one after the other.
+const STOLEN: [f64; 2] = [1.0, 900.0];
+/// What is taken from an account that is emptied, each time.
+const DRAINED: f64 = -600.0;
 /// Share of card payments that the issuer declines.
 const DECLINED: f64 = 0.03;
-const MERCHANTS: u32 = 200;
-/// What kinds of merchants usually take.
-const USUAL: [f64; 8] = [4.5, 9.0, 14.0, 22.0, 28.0, 45.0, 80.0, 160.0];
 
 /// The stream.
 pub struct Transactions {
-    seed: u64,
     random: Random,
-    people: Zipf,
-    merchants: Zipf,
+    population: Population,
+    accounts: Zipf,
     number: u64,
+    provoked: Option<Scenario>,
 }
 
 impl Transactions {
-    /// Transactions of `people` people, who have an account each.
-    pub fn new(seed: u64, people: u32) -> Self {
+    /// Of so many users' cards, and of so many accounts.
+    pub fn new(seed: u64, users: u32, accounts: u32) -> Self {
         Self {
-            seed,
             random: Random::new(seed, 21),
-            people: Zipf::new(people, EXPONENT),
-            merchants: Zipf::new(MERCHANTS, 1.0),
+            population: Population::new(seed, users),
+            accounts: Zipf::new(accounts, EXPONENT),
             number: 0,
+            provoked: None,
         }
     }
 
+    /// Whether the next event is of the hot key.
+    fn hot(&mut self) -> bool {
+        self.provoked == Some(Scenario::HotKey) && self.random.unit() < HOT
+    }
+
+    /// Whether the next event is part of this fraud.
+    fn fraud(&mut self, scenario: Scenario) -> bool {
+        self.provoked == Some(scenario) && self.random.unit() < FRAUD
+    }
+
     fn bank(&mut self, timestamp: Timestamp) -> BankTransaction {
-        let person = self.people.pick(&mut self.random);
+        let account = if self.hot() { 0 } else { self.accounts.pick(&mut self.random) };
         let random = &mut self.random;
         let (r#type, amount) = if random.unit() < DEPOSITS {
             ("deposit", random.log_normal(180.0, 0.8))
@@ -58,7 +72,7 @@ impl Transactions {
             ("withdraw", -random.log_normal(40.0, 0.7))
         };
         BankTransaction {
-            account: Account::from(FIRST_ACCOUNT + person as i64),
+            account: Account::from(FIRST_ACCOUNT + account as i64),
             amount: rounded(amount),
             timestamp,
             r#type: CompactString::const_new(r#type),
@@ -66,24 +80,23 @@ impl Transactions {
     }
 
     fn card(&mut self, timestamp: Timestamp) -> CardTransaction {
-        let person = self.people.pick(&mut self.random);
-        let merchant = self.merchants.pick(&mut self.random);
-        let mut habits = Random::new(self.seed, 2_000_000 + person as u64);
-        let (spending, currency) = (habits.one_of(&SPENDING, 1.0), habits.one_of(&CURRENCIES, "USD"));
-        let usual = USUAL.get(merchant % USUAL.len()).copied().unwrap_or(20.0);
+        let user =
+            if self.hot() { self.population.first() } else { self.population.somebody(&mut self.random) };
+        let merchant = self.population.somewhere(&mut self.random);
+        let usual = merchant.category.1 * user.segment.1;
         let random = &mut self.random;
         let declined = random.unit() < DECLINED;
         // The issuer's guess is no more than that: what it declines it suspects, but not only that.
-        let risk = random.unit() * random.unit() * if declined { 1.0 } else { 0.5 };
+        let risk = random.unit() * random.unit() * if declined { 1.0 } else { merchant.risk.1 };
         self.number += 1;
         CardTransaction {
             timestamp,
             // Unique also when a process that has started anew counts from 1 again.
             transaction_id: format_compact!("t-{:x}-{:x}", timestamp.millis(), self.number),
-            user_id: format_compact!("u-{person:05}"),
-            amount: rounded(random.log_normal(usual * spending, 0.6).max(0.5)),
-            currency: CompactString::const_new(currency),
-            merchant_id: format_compact!("m-{merchant:03}"),
+            user_id: user.id,
+            amount: rounded(random.log_normal(usual, 0.6).max(0.5)),
+            currency: CompactString::const_new(merchant.currency),
+            merchant_id: merchant.id,
             status: CompactString::const_new(if declined { "declined" } else { "approved" }),
             risk_score: Some(rounded(risk)),
         }
@@ -96,10 +109,28 @@ impl Generator for Transactions {
     }
 
     fn reference(&self) -> Vec<Reference> {
-        Vec::new()
+        self.population.merchants()
     }
 
-    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> serde_json::Result<()> {
+    fn provoke(&mut self, scenario: Option<Scenario>) {
+        self.provoked = scenario;
+    }
+
+    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> io::Result<()> {
+        if self.fraud(Scenario::AccountDrain) {
+            let bank = BankTransaction {
+                account: Account::from(FIRST_ACCOUNT),
+                amount: DRAINED,
+                ..self.bank(event_time)
+            };
+            return record.put(bank.account.as_str(), &bank);
+        }
+        if self.fraud(Scenario::CardFraud) {
+            let amount = STOLEN.get(self.number as usize % STOLEN.len()).copied().unwrap_or_default();
+            let card =
+                CardTransaction { user_id: self.population.first().id, amount, ..self.card(event_time) };
+            return record.put(&card.user_id, &card);
+        }
         if self.random.unit() < BANK {
             let bank = self.bank(event_time);
             record.put(bank.account.as_str(), &bank)
@@ -119,7 +150,7 @@ mod tests {
     use super::*;
 
     fn records(seed: u64, n: i64) -> Vec<Record> {
-        let mut generator = Transactions::new(seed, 50_000);
+        let mut generator = Transactions::new(seed, 10_000, 50_000);
         let mut make = |i| {
             let mut record = Record::default();
             generator.next(Timestamp(1_717_200_000_000 + i * 20), &mut record).unwrap();
@@ -177,7 +208,33 @@ mod tests {
     }
 
     #[test]
-    fn spending_fits_the_person() {
+    fn provoked_frauds_are_of_one_card_or_account() {
+        let mut generator = Transactions::new(42, 10_000, 50_000);
+        let mut run = |scenario| -> Vec<Transaction> {
+            generator.provoke(scenario);
+            let next = |i| {
+                let mut record = Record::default();
+                generator.next(Timestamp(1_717_200_000_000 + i), &mut record).unwrap();
+                Transaction::from_json(&record.value).unwrap()
+            };
+            (0..1_000_i64).map(next).collect()
+        };
+        let stolen: Vec<f64> = run(Some(Scenario::CardFraud))
+            .iter()
+            .filter_map(|t| match t {
+                Transaction::Card(card) if card.user_id == "u-00000" => Some(card.amount),
+                _ => None,
+            })
+            .collect();
+        assert!(stolen.len() > 200 && stolen.contains(&1.0) && stolen.contains(&900.0), "{stolen:?}");
+        let drained = run(Some(Scenario::AccountDrain));
+        let taken = |t: &&Transaction| matches!(t, Transaction::Bank(b) if b.account == Account::from(FIRST_ACCOUNT) && b.amount == DRAINED);
+        assert!(drained.iter().filter(taken).count() > 200);
+        assert_eq!(run(None).iter().filter(taken).count(), 0);
+    }
+
+    #[test]
+    fn spending_fits_the_user() {
         let mut people: BTreeMap<_, Vec<f64>> = BTreeMap::new();
         let (cards, _) = transactions(300_000);
         for card in cards {
@@ -192,7 +249,7 @@ mod tests {
         assert!(means.len() > 20 && means[means.len() - 1] > 2.0 * means[0], "{means:?}");
     }
 
-    /// At the default rate of 50/s the demo has alerts for high activity of an account, above 5000 in a minute, seldom.
+    /// At 50/s the demo has alerts for high activity of an account, above 5000 in a minute, seldom.
     #[test]
     fn high_activity_is_the_exception() {
         let (_, banks) = transactions(50 * 3_600);

@@ -133,7 +133,7 @@ const typeRate = (rate, stream = 'iot-sensors') => acknowledged(`rate-${stream}-
 });
 
 await test('each stream has a rate of its own', async () => {
-  for (const stream of ['transactions', 'orders']) {
+  for (const stream of ['transactions', 'orders', 'user-events', 'system-metrics']) {
     await typeRate(3, stream);
     await typeRate(0, stream);
   }

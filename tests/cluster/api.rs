@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// What every gateway of this version has.
-const ROUTES: [(&str, &str); 15] = [
+const ROUTES: [(&str, &str); 16] = [
     ("get", "/session"),
     ("post", "/session"),
     ("delete", "/session"),
@@ -17,6 +17,7 @@ const ROUTES: [(&str, &str); 15] = [
     ("get", "/jobs/{job}/checkpoints"),
     ("get", "/producers"),
     ("put", "/producers/{stream}/rate"),
+    ("post", "/producers/{stream}/scenario"),
     ("get", "/results/{index}"),
     ("get", "/live"),
     ("get", "/openapi.json"),

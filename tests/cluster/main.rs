@@ -9,6 +9,7 @@
     clippy::print_stdout
 )]
 
+mod activity;
 mod api;
 mod bench;
 mod brokers;
@@ -20,6 +21,7 @@ mod ledger;
 mod live;
 mod repartition;
 mod savepoints;
+mod scenarios;
 mod search;
 mod terminal;
 mod throughput;

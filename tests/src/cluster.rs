@@ -64,7 +64,7 @@ impl Cluster {
         let cluster = Self { api, kafka, data, bin, env, _turn: turn };
         cluster.wait_until_well(Duration::from_secs(120));
         cluster.api.set_rate(100.0);
-        for other in [topic::TRANSACTIONS, topic::ORDERS] {
+        for other in [topic::TRANSACTIONS, topic::ORDERS, topic::USER_EVENTS, topic::SYSTEM_METRICS] {
             cluster.api.set_rate_of(other, 0.0);
         }
         cluster.default_params();

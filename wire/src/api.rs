@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ledger::JobCount;
+use crate::scenario::Scenario;
+use crate::telemetry::Provoked;
 
 /// What a user may do; each role includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -11,7 +13,7 @@ use crate::ledger::JobCount;
 pub enum Role {
     /// Look.
     Viewer,
-    /// Change rates, parameters and checkpoints.
+    /// Change rates, parameters and checkpoints, provoke scenarios.
     Operator,
     /// Everything.
     Admin,
@@ -172,6 +174,21 @@ pub struct RateChange {
     pub rate: f64,
 }
 
+/// Body of `POST /producers/{p}/scenario`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScenarioStart {
+    /// Which; `GET /producers` says what fits a stream.
+    pub name: Scenario,
+    /// For how long, s.
+    #[serde(default = "half_a_minute")]
+    pub seconds: u32,
+}
+
+fn half_a_minute() -> u32 {
+    30
+}
+
 /// Answer to a change: what became of the command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Acknowledgement {
@@ -196,6 +213,10 @@ pub struct ProducerView {
     pub rate: f64,
     /// Largest rate that can be asked for, events/s.
     pub max_rate: f64,
+    /// What is provoked now.
+    pub scenario: Option<Provoked>,
+    /// What can be provoked.
+    pub scenarios: Vec<Scenario>,
     /// The latest error, if delivery is failing now.
     pub error: Option<String>,
 }

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::scenario::Scenario;
+
 /// Version of this format; a reader skips records of a version that it does not know and says so.
 pub const FORMAT: u32 = 1;
 
@@ -20,6 +22,19 @@ pub struct RateSettings {
 /// The largest rate of one stream, events/s.
 pub const MAX_RATE: f64 = 50_000.0;
 
+/// What is to be provoked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScenarioSettings {
+    /// Which; one that fits the stream.
+    pub name: Scenario,
+    /// For how long, from the moment the command was given: 1 to [`MAX_SECONDS`].
+    pub seconds: u32,
+}
+
+/// The longest that a scenario lasts, s.
+pub const MAX_SECONDS: u32 = 3_600;
+
 /// What a command says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -30,6 +45,13 @@ pub enum Command {
         stream: String,
         /// The new settings.
         settings: RateSettings,
+    },
+    /// What happens in a stream for a while. It ends by itself, or with the next one of the stream.
+    Scenario {
+        /// The stream's topic.
+        stream: String,
+        /// What.
+        settings: ScenarioSettings,
     },
     /// All parameters of a job: a map from name to value, as its JSON Schema describes.
     Params {
@@ -62,6 +84,7 @@ impl Command {
     pub fn key(&self) -> String {
         match self {
             Self::Rate { stream, .. } => format!("rate/{stream}"),
+            Self::Scenario { stream, .. } => format!("scenario/{stream}"),
             Self::Params { app, job, .. } => format!("params/{app}/{job}"),
         }
     }

@@ -2,11 +2,15 @@
 //!
 //! Required fields are the ones that a job cannot do without; the others have a default. Unknown fields are ignored.
 
+mod activity;
+
 use std::fmt;
 
 use compact_str::{CompactString, ToCompactString};
 use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+
+pub use activity::{EventType, Location, Merchant, SystemMetrics, User, UserEvent};
 
 use crate::Timestamp;
 

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`event`] | raw topics | JSON |
 //! | [`result`] | result topics and Elasticsearch | JSON |
+//! | [`scenario`] | in [`control`] | JSON |
 //! | [`control`] | `millrace.control` (compacted) | JSON, versioned |
 //! | [`ledger`] | `millrace.ledger` (compacted) | JSON, versioned |
 //! | [`telemetry`] | `millrace.telemetry` | JSON, versioned |
@@ -24,6 +25,7 @@ pub mod event;
 pub mod ledger;
 pub mod live;
 pub mod result;
+pub mod scenario;
 pub mod telemetry;
 mod timestamp;
 pub mod topic;

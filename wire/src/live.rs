@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::result::{SensorAverage, Severity};
 use crate::telemetry::{
-    Checkpoint, Component, OpenTransaction, Recovery, RecoveryPhases, TimeUse, WorkerState,
+    Checkpoint, Component, OpenTransaction, Provoked, Recovery, RecoveryPhases, TimeUse, WorkerState,
 };
 
 /// Subprotocol: postcard in binary frames.
@@ -236,6 +236,8 @@ pub struct StreamGauge {
     pub target_rate: f64,
     /// Records/s acknowledged by Kafka, over the last 5 s.
     pub rate: f64,
+    /// What is provoked now.
+    pub scenario: Option<Provoked>,
     /// Age of this number, ms.
     pub age_ms: i64,
     /// The latest error, if delivery is failing now.

@@ -1,7 +1,14 @@
 //! Records of the result topics. Each becomes one document in the index `<prefix>-<topic>`.
 
+mod activity;
+
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
+
+pub use activity::{
+    CardFraud, CartAbandonment, EnrichedTransaction, FunnelStage, HostStats, ImpossibleTravel,
+    LoginThenSpend, MerchantTrend, PageStats, Percentiles, UserSession,
+};
 
 use crate::Timestamp;
 use crate::event::{Account, Sensor};
@@ -171,9 +178,9 @@ pub struct HumidityRise {
 pub struct Anomaly {
     /// Topic of the value.
     pub source: CompactString,
-    /// What was measured: a sensor.
+    /// What was measured: a sensor, a host.
     pub key: CompactString,
-    /// Which of its values: a device type.
+    /// Which of its values: a device type, `cpu`, `memory`, `errors`.
     pub metric: CompactString,
     /// The value.
     pub value: f64,

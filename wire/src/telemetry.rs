@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::scenario::Scenario;
+
 /// Version of this format; a reader skips frames of a version that it does not know and says so.
 pub const FORMAT: u32 = 1;
 
@@ -81,6 +83,8 @@ pub struct Generator {
     pub target_rate: f64,
     /// Version of the command that asked for it; -1 if none did.
     pub version: i64,
+    /// What is provoked in it now.
+    pub scenario: Option<Provoked>,
     /// Records that Kafka acknowledged.
     pub produced: u64,
     /// Bytes of their values.
@@ -91,6 +95,19 @@ pub struct Generator {
     pub in_flight: u64,
     /// The latest error, if delivery is failing now.
     pub error: Option<String>,
+}
+
+/// A scenario under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Provoked {
+    /// Which.
+    pub name: Scenario,
+    /// When it began, epoch ms.
+    pub started_ms: i64,
+    /// When it is over, epoch ms.
+    pub ends_ms: i64,
+    /// What should come of it, in words.
+    pub provokes: String,
 }
 
 /// A worker process.

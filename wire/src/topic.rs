@@ -6,6 +6,14 @@ pub const IOT_SENSORS: &str = "iot-sensors";
 pub const SENSORS: &str = "sensors";
 /// Card and bank transactions.
 pub const TRANSACTIONS: &str = "transactions";
+/// What users do.
+pub const USER_EVENTS: &str = "user-events";
+/// How machines are.
+pub const SYSTEM_METRICS: &str = "system-metrics";
+/// Reference data of merchants.
+pub const MERCHANTS: &str = "merchants";
+/// Reference data of users.
+pub const USERS: &str = "users";
 /// Orders of customers.
 pub const ORDERS: &str = "orders";
 /// Alerts of `mold-filter` above 80 %.
@@ -30,7 +38,7 @@ pub const CUSTOMER_TOTALS: &str = "customer-totals";
 pub const CUSTOMER_TIERS: &str = "customer-tiers";
 /// Changes of `order-frequency`.
 pub const ORDER_FREQUENCY: &str = "order-frequency";
-/// Alerts of `order-alerts`.
+/// Alerts of `order-alerts`, and of the app `activity`.
 pub const ALERTS: &str = "alerts";
 /// Revenue of `category-stats`.
 pub const CATEGORY_STATS: &str = "category-stats";
@@ -40,6 +48,22 @@ pub const MILESTONES: &str = "milestones";
 pub const ANALYTICS: &str = "analytics";
 /// Changes of `segments`.
 pub const CUSTOMER_SEGMENTS: &str = "customer-segments";
+/// Windows of `traffic`.
+pub const PAGE_STATS: &str = "page-stats";
+/// Windows of `spend-trend`.
+pub const MERCHANT_TRENDS: &str = "merchant-trends";
+/// Visits: `sessions`.
+pub const USER_SESSIONS: &str = "user-sessions";
+/// Card transactions with what is known of user and merchant: `enrich`.
+pub const PROCESSED_EVENTS: &str = "processed-events";
+/// Windows of `host-health`.
+pub const HOST_STATS: &str = "host-stats";
+/// Events by page and type, within `traffic`.
+pub const TRAFFIC_REPARTITION: &str = "millrace.activity.traffic.repartition";
+/// Sums of payments by merchant, within `spend-trend`.
+pub const SPEND_TREND_REPARTITION: &str = "millrace.activity.spend-trend.repartition";
+/// Transactions by merchant, within `enrich`.
+pub const ENRICH_REPARTITION: &str = "millrace.activity.enrich.repartition";
 /// Orders by category, within `category-stats`.
 pub const CATEGORY_STATS_REPARTITION: &str = "millrace.commerce.category-stats.repartition";
 /// Sums of orders, within `hourly-sales`.
@@ -129,6 +153,10 @@ pub fn catalogue() -> Vec<Topic> {
         topic(SENSORS, Reference, PARTITIONS, Retention::Compacted),
         topic(TRANSACTIONS, Raw, PARTITIONS, week),
         topic(ORDERS, Raw, PARTITIONS, week),
+        topic(USER_EVENTS, Raw, PARTITIONS, week),
+        topic(SYSTEM_METRICS, Raw, PARTITIONS, week),
+        topic(MERCHANTS, Reference, PARTITIONS, Retention::Compacted),
+        topic(USERS, Reference, PARTITIONS, Retention::Compacted),
         topic(SENSOR_ALERTS_CRITICAL, Result, PARTITIONS, week),
         topic(SENSOR_ALERTS_HIGH, Result, PARTITIONS, week),
         topic(SENSOR_ALERTS_WARNING, Result, PARTITIONS, week),
@@ -145,11 +173,20 @@ pub fn catalogue() -> Vec<Topic> {
         topic(ALERTS, Result, PARTITIONS, week),
         topic(ANALYTICS, Result, PARTITIONS, week),
         topic(CUSTOMER_SEGMENTS, Result, PARTITIONS, week),
+        topic(PAGE_STATS, Result, PARTITIONS, week),
+        topic(MERCHANT_TRENDS, Result, PARTITIONS, week),
+        topic(USER_SESSIONS, Result, PARTITIONS, week),
+        topic(PROCESSED_EVENTS, Result, PARTITIONS, week),
+        topic(HOST_STATS, Result, PARTITIONS, week),
         topic(LATE_EVENTS, Side, PARTITIONS, week),
         topic(DEAD_LETTERS, Side, PARTITIONS, week),
         topic(&changelog("sensors"), Internal, PARTITIONS, Retention::Compacted),
         topic(&changelog("bank"), Internal, PARTITIONS, Retention::Compacted),
         topic(&changelog("commerce"), Internal, PARTITIONS, Retention::Compacted),
+        topic(&changelog("activity"), Internal, PARTITIONS, Retention::Compacted),
+        topic(TRAFFIC_REPARTITION, Internal, PARTITIONS, week),
+        topic(SPEND_TREND_REPARTITION, Internal, PARTITIONS, week),
+        topic(ENRICH_REPARTITION, Internal, PARTITIONS, week),
         topic(CATEGORY_STATS_REPARTITION, Internal, PARTITIONS, week),
         topic(HOURLY_SALES_REPARTITION, Internal, PARTITIONS, week),
         topic(CONTROL, Internal, 1, Retention::Compacted),
@@ -167,7 +204,9 @@ pub fn results() -> Vec<String> {
 /// (`customer-totals`, alerts in `analytics`) come last.
 pub fn time_field(topic: &str) -> &'static str {
     match topic {
-        SENSOR_AVERAGES | ACCOUNT_BALANCES => "window_end",
+        SENSOR_AVERAGES | ACCOUNT_BALANCES | PAGE_STATS | MERCHANT_TRENDS | USER_SESSIONS | HOST_STATS => {
+            "window_end"
+        }
         ANALYTICS => "window_start",
         _ => "timestamp",
     }
@@ -180,6 +219,10 @@ pub fn key_field(topic: &str) -> &'static str {
         ACCOUNT_BALANCES => "account",
         CUSTOMER_TOTALS | CUSTOMER_TIERS | ORDER_FREQUENCY | CUSTOMER_SEGMENTS => "customerId",
         CATEGORY_STATS | MILESTONES => "category",
+        PAGE_STATS => "page",
+        MERCHANT_TRENDS => "merchantId",
+        USER_SESSIONS | PROCESSED_EVENTS => "userId",
+        HOST_STATS => "host",
         ANALYTICS => "customer_id",
         _ => "key",
     }

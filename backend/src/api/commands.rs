@@ -8,8 +8,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use millrace_service::clock::now_ms;
-use millrace_wire::api::{ParamsChange, RateChange, Session};
-use millrace_wire::control::{Command, MAX_RATE, RateSettings};
+use millrace_wire::api::{ParamsChange, RateChange, ScenarioStart, Session};
+use millrace_wire::control::{Command, MAX_RATE, MAX_SECONDS, RateSettings, ScenarioSettings};
+use millrace_wire::scenario::Scenario;
 use millrace_wire::telemetry::Body as Frame;
 
 use super::Body;
@@ -27,14 +28,7 @@ pub async fn rate(
     Path(stream): Path<String>,
     Body(RateChange { rate }): Body<RateChange>,
 ) -> Result<Response, Refusal> {
-    {
-        let state = locked(&gateway.state);
-        let now = now_ms();
-        let makes = |body: &Frame| matches!(body, Frame::Producers { streams } if streams.iter().any(|s| s.stream == stream));
-        if !state.shown(now).any(|(_, c)| makes(&c.frame.body)) {
-            return Err(unknown_stream(&state, now));
-        }
-    }
+    generated(&gateway, &stream)?;
     if !rate.is_finite() || !(0.0..=MAX_RATE).contains(&rate) {
         return Err(Refusal::invalid(format!(
             "`rate` must be 0 to {MAX_RATE} events per second, not {rate}."
@@ -42,13 +36,63 @@ pub async fn rate(
     }
     let detail = format!("{stream} to {rate} events/s");
     gateway.database.audit(&session.username, &address, "rate", &detail).await;
+    let command = Command::Rate { stream: stream.clone(), settings: RateSettings { rate } };
+    to_generators(&gateway, &session, &stream, command).await
+}
+
+pub async fn scenario(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(session): Extension<Session>,
+    Extension(Address(address)): Extension<Address>,
+    Path(stream): Path<String>,
+    Body(ScenarioStart { name, seconds }): Body<ScenarioStart>,
+) -> Result<Response, Refusal> {
+    generated(&gateway, &stream)?;
+    if !name.fits(&stream) {
+        let fit = Scenario::ALL.into_iter().filter(|scenario| scenario.fits(&stream)).map(Scenario::name);
+        let fit: Vec<_> = fit.collect();
+        let fit = if fit.is_empty() { "nothing".to_owned() } else { fit.join(", ") };
+        return Err(Refusal::invalid(format!("In {stream} {fit} can be provoked, not {}.", name.name())));
+    }
+    if !(1..=MAX_SECONDS).contains(&seconds) {
+        return Err(Refusal::invalid(format!("`seconds` must be 1 to {MAX_SECONDS}, not {seconds}.")));
+    }
+    let detail = format!("{} in {stream} for {seconds} s", name.name());
+    gateway.database.audit(&session.username, &address, "scenario", &detail).await;
+    let settings = ScenarioSettings { name, seconds };
+    let command = Command::Scenario { stream: stream.clone(), settings };
+    to_generators(&gateway, &session, &stream, command).await
+}
+
+/// Whether a process generates the stream.
+fn generates(body: &Frame, stream: &str) -> bool {
+    matches!(body, Frame::Producers { streams } if streams.iter().any(|s| s.stream == stream))
+}
+
+/// Refuses a stream that nobody generates.
+fn generated(gateway: &Gateway, stream: &str) -> Result<(), Refusal> {
+    let state = locked(&gateway.state);
+    let now = now_ms();
+    if state.shown(now).any(|(_, c)| generates(&c.frame.body, stream)) {
+        Ok(())
+    } else {
+        Err(unknown_stream(&state, now))
+    }
+}
+
+/// Gives a command to those who generate a stream.
+async fn to_generators(
+    gateway: &Gateway,
+    session: &Session,
+    stream: &str,
+    command: Command,
+) -> Result<Response, Refusal> {
     let turn = gateway.commands.turn().await;
     let concerned: BTreeSet<String> = {
         let state = locked(&gateway.state);
-        let makes = |body: &Frame| matches!(body, Frame::Producers { streams } if streams.iter().any(|s| s.stream == stream));
-        state.living(now_ms()).filter(|(_, c)| makes(&c.frame.body)).map(|(name, _)| name.clone()).collect()
+        let living = state.living(now_ms()).filter(|(_, c)| generates(&c.frame.body, stream));
+        living.map(|(name, _)| name.clone()).collect()
     };
-    let command = Command::Rate { stream, settings: RateSettings { rate } };
     let written = gateway.commands.write(&session.username, command).await?;
     locked(&gateway.state).command(written.version, written.record.clone());
     drop(turn);
@@ -85,7 +129,7 @@ pub async fn params(
         let key = Command::Params { app: app.clone(), job: job.clone(), params: Default::default() }.key();
         let newest = state.newest_command(&key).and_then(|(version, record)| match &record.command {
             Command::Params { params, .. } => Some((*version, params.clone())),
-            Command::Rate { .. } => None,
+            Command::Rate { .. } | Command::Scenario { .. } => None,
         });
         // A command that is on its way counts already, so that two quick changes of different parameters both hold.
         let base = match (in_force, newest) {

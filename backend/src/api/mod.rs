@@ -100,6 +100,15 @@ fn routes() -> Routes {
         Operation { statuses: acknowledged, ..change("/jobs/{j}/params", "Change parameters of a job") };
     let rate =
         Operation { statuses: acknowledged, ..change("/producers/{p}/rate", "Change the rate of a stream") };
+    let scenario = Operation {
+        statuses: acknowledged,
+        ..Operation::new(
+            Method::POST,
+            "/producers/{p}/scenario",
+            Some(Role::Operator),
+            "Provoke something in a stream for a while",
+        )
+    };
     let upgraded: &[(u16, &str)] = &[(101, "The protocol of the live feed: see wire/src/live.rs")];
     let live = Operation {
         statuses: upgraded,
@@ -127,6 +136,7 @@ fn routes() -> Routes {
         )
         .add(read("/producers", "Generated streams").answer("ProducerListing"), get(views::producers))
         .add(rate.body("RateChange").answer("Acknowledgement"), put(commands::rate))
+        .add(scenario.body("ScenarioStart").answer("Acknowledgement"), post(commands::scenario))
         .add(
             read("/ledger", "What has become of every record, and whether it balances").answer("Ledger"),
             get(views::ledger),

@@ -6,14 +6,15 @@ use axum::http::Method;
 use millrace_wire::api::{
     Acknowledgement, Credentials, GroupPartition, GroupView, JobView, Ledger, LedgerPartition, LedgerStream,
     Listing, ParamsChange, ParamsView, PartitionView, Problem, ProducerView, RateChange, ResultsPage, Role,
-    Session, TopicView,
+    ScenarioStart, Session, TopicView,
 };
 use millrace_wire::ledger::JobCount;
 use millrace_wire::live::{
     ComponentGauge, GroupGauge, IndexerGauge, JobGauge, LedgerGauge, LedgerJob, Overview, ProblemNote,
     Quantiles, StreamGauge, WorkerGauge,
 };
-use millrace_wire::telemetry::{Checkpoint, Component};
+use millrace_wire::scenario::Scenario;
+use millrace_wire::telemetry::{Checkpoint, Component, Provoked};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -109,6 +110,10 @@ fn operation_id(operation: &Operation) -> String {
         .join("_")
 }
 
+fn provoked() -> Provoked {
+    Provoked { name: Scenario::Burst, started_ms: 0, ends_ms: 30_000, provokes: "..".into() }
+}
+
 fn schemas() -> Value {
     let mut all = Map::new();
     let mut add = |name: &str, example: Value| {
@@ -162,6 +167,8 @@ fn schemas() -> Value {
         target_rate: 100.0,
         rate: 99.5,
         max_rate: 50_000.0,
+        scenario: Some(provoked()),
+        scenarios: vec![Scenario::Burst],
         error: Some("..".into()),
     };
     add("Credentials", value(&Credentials { username: "admin".into(), password: "..".into() }));
@@ -188,6 +195,7 @@ fn schemas() -> Value {
     );
     add("ParamsChange", value(&ParamsChange { params: Map::new() }));
     add("RateChange", value(&RateChange { rate: 100.0 }));
+    add("ScenarioStart", value(&ScenarioStart { name: Scenario::Burst, seconds: 30 }));
     add("Ledger", value(&ledger()));
     let waiting_for = vec!["processor-2".into()];
     add(
@@ -237,7 +245,11 @@ fn overview() -> Overview {
     let component = Component { detail: Some("..".into()), ports: vec![9092], ..Component::default() };
     Overview {
         problems: vec![ProblemNote { about: "kafka".into(), text: "..".into(), since_ms: 0 }],
-        streams: vec![StreamGauge { error: Some("..".into()), ..StreamGauge::default() }],
+        streams: vec![StreamGauge {
+            error: Some("..".into()),
+            scenario: Some(provoked()),
+            ..StreamGauge::default()
+        }],
         jobs: vec![JobGauge { watermark_ms: Some(0), watermark_lag_ms: Some(0), ..JobGauge::default() }],
         groups: vec![GroupGauge { lag_seconds: Some(0.1), ..GroupGauge::default() }],
         workers: vec![WorkerGauge { partitions: vec![0], ..WorkerGauge::default() }],
@@ -274,7 +286,7 @@ fn schema_of(example: &Value) -> Value {
 }
 
 /// Fields that are null when there is nothing to say.
-const NULLABLE: [&str; 16] = [
+const NULLABLE: [&str; 17] = [
     "acknowledged_ms",
     "committed",
     "detail",
@@ -287,6 +299,7 @@ const NULLABLE: [&str; 16] = [
     "log_end",
     "next",
     "problem",
+    "scenario",
     "watermark_ms",
     "watermark_lag_ms",
     "error_since_ms",

@@ -288,7 +288,9 @@ async fn errors_are_problems() {
     server.report();
     let cookie = server.sign_in("olaf").await;
     let put = |path: &'static str, body: Value| server.call(&Method::PUT, path, Some(&cookie), Some(body));
+    let post = |path: &'static str, body: Value| server.call(&Method::POST, path, Some(&cookie), Some(body));
     let rate = "/producers/iot-sensors/rate";
+    let scenario = "/producers/iot-sensors/scenario";
     let params = "/jobs/sensors.mold-filter/params";
     for (answer, status, says) in [
         (put(rate, json!({"rate": -1})).await, 422, "0 to 50000"),
@@ -296,6 +298,10 @@ async fn errors_are_problems() {
         (put(rate, json!({"rate": "x"})).await, 422, "rate"),
         (put(rate, json!({"rate": 1, "more": 2})).await, 422, "more"),
         (put("/producers/none/rate", json!({"rate": 1})).await, 404, "iot-sensors"),
+        (post("/producers/none/scenario", json!({"name": "burst"})).await, 404, "iot-sensors"),
+        (post(scenario, json!({"name": "vip-spree"})).await, 422, "burst, late-storm"),
+        (post(scenario, json!({"name": "flood"})).await, 422, "flood"),
+        (post(scenario, json!({"name": "mold", "seconds": 0})).await, 422, "1 to 3600, not 0"),
         (
             put(params, json!({"params": {"threshold": 101}})).await,
             422,

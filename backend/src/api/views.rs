@@ -11,6 +11,7 @@ use millrace_wire::api::{
 };
 use millrace_wire::control::MAX_RATE;
 use millrace_wire::live::Overview;
+use millrace_wire::scenario::Scenario;
 use millrace_wire::telemetry::{Body, Checkpoint, JobDescriptor, Recovery};
 use millrace_wire::topic;
 
@@ -177,6 +178,8 @@ pub async fn producers(State(gateway): State<Arc<Gateway>>) -> Json<Listing<Prod
                 target_rate: s.target_rate,
                 rate: tracked.rate(&format!("produced/{}", s.stream), now),
                 max_rate: MAX_RATE,
+                scenario: s.scenario.clone(),
+                scenarios: Scenario::ALL.into_iter().filter(|scenario| scenario.fits(&s.stream)).collect(),
                 error: s.error.clone(),
             }));
         }

@@ -30,6 +30,7 @@ impl State {
                     stream: s.stream.clone(),
                     target_rate: s.target_rate,
                     rate: tracked.rate(&format!("produced/{}", s.stream), now_ms),
+                    scenario: s.scenario.clone(),
                     age_ms,
                     error: s.error.clone(),
                 })),

@@ -7,6 +7,7 @@ use millrace_wire::api::Acknowledgement;
 use wasm_bindgen_futures::spawn_local;
 
 use super::params::JobForms;
+use super::scenario::Provoke;
 use crate::format;
 use crate::net::rest::{self, Failure};
 use crate::page::Page;
@@ -207,6 +208,7 @@ fn Rate(stream: String) -> impl IntoView {
             >
                 {move || outcome.with(Outcome::text)}
             </p>
+            <Provoke stream=stream/>
         </div>
     }
 }

@@ -9,6 +9,7 @@ pub mod params;
 pub mod pipeline;
 pub mod problems;
 pub mod results;
+pub mod scenario;
 pub mod sign_in;
 pub mod stored;
 pub mod system;

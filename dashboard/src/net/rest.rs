@@ -3,7 +3,7 @@
 use leptos::prelude::window;
 use millrace_wire::api::{
     Acknowledgement, Credentials, JobView, Listing, ParamsChange, ParamsView, Problem, RateChange,
-    ResultsPage, Session,
+    ResultsPage, ScenarioStart, Session,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -85,6 +85,11 @@ pub async fn set_params(job: &str, params: Map<String, Value>) -> Result<Acknowl
 /// Changes a generator's rate, events/s.
 pub async fn set_rate(stream: &str, rate: f64) -> Result<Acknowledgement, Failure> {
     send("PUT", &format!("producers/{stream}/rate"), &RateChange { rate }).await
+}
+
+/// Provokes something in a generator's stream for a while.
+pub async fn start_scenario(stream: &str, start: &ScenarioStart) -> Result<Acknowledgement, Failure> {
+    send("POST", &format!("producers/{stream}/scenario"), start).await
 }
 
 /// The newest stored documents of a result topic.

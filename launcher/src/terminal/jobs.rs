@@ -1,11 +1,11 @@
-//! `millrace jobs`, `params`, `rate`.
+//! `millrace jobs`, `params`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use millrace_wire::control::{Command, MAX_RATE, RateSettings};
-use millrace_wire::telemetry::{Body, Job, JobDescriptor};
+use millrace_wire::control::Command;
+use millrace_wire::telemetry::{Job, JobDescriptor};
 use serde_json::{Map, Value};
 
 use super::talk::Talk;
@@ -138,30 +138,6 @@ pub fn set(layout: &Layout, job: &str, changes: &[String]) -> Result<ExitCode> {
     let command = Command::Params { app: about.app, job: about.job, params };
     let ms = talk.command(command, concerned, "no worker runs it")?;
     out::line(format!("in force everywhere after {ms:.0} ms"));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// `rate STREAM N`.
-pub fn rate(layout: &Layout, stream: &str, rate: f64) -> Result<ExitCode> {
-    if !(0.0..=MAX_RATE).contains(&rate) {
-        bail!("a rate is from 0 to {MAX_RATE} events/s");
-    }
-    let mut talk = Talk::new(layout)?;
-    let (mut concerned, mut streams) = (BTreeSet::new(), Vec::new());
-    for frame in talk.frames() {
-        if let Body::Producers { streams: here } = &frame.body {
-            streams.extend(here.iter().map(|generator| generator.stream.clone()));
-            if here.iter().any(|generator| generator.stream == stream) {
-                concerned.insert(frame.component.clone());
-            }
-        }
-    }
-    if concerned.is_empty() && !streams.is_empty() {
-        bail!("no generator of {stream}, only of {}", streams.join(", "));
-    }
-    let command = Command::Rate { stream: stream.to_owned(), settings: RateSettings { rate } };
-    let ms = talk.command(command, concerned, "no generator runs")?;
-    out::line(format!("{rate} events/s in force after {ms:.0} ms"));
     Ok(ExitCode::SUCCESS)
 }
 

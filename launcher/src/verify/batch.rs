@@ -28,6 +28,8 @@ pub struct Oracle {
     pub result: fn(&Value, &Params) -> Option<(String, Window)>,
     /// Whether a window has several results, of which the last one counts; otherwise it has one.
     pub updated: bool,
+    /// Sessions: one result of several that lie in its window.
+    pub merge: Option<fn(&[Value]) -> Option<Value>>,
     /// Amounts in a late record that is a partial sum: key, event time, number and sum.
     pub partial: Option<fn(&Value) -> Option<(String, i64, f64, f64)>>,
 }
@@ -36,7 +38,7 @@ pub struct Oracle {
 pub type Params = serde_json::Map<String, Value>;
 /// Start (inclusive) and end (exclusive), epoch ms.
 pub type Window = (i64, i64);
-/// What a result says, by field.
+/// What a result says, by field; `a.b` is a field of a field.
 pub type Fields = Vec<(&'static str, Expect)>;
 
 /// How windows lie.
@@ -85,6 +87,8 @@ pub struct Row {
 pub struct Placed {
     /// Partition and offset.
     pub place: (i32, i64),
+    /// How far event time was in its partition when it came, epoch ms.
+    pub ahead: i64,
     /// The row.
     pub row: Row,
 }
@@ -96,6 +100,8 @@ pub struct Group {
     pub rows: Vec<Row>,
     /// Where they are from.
     pub places: BTreeSet<(i32, i64)>,
+    /// Whether it may have been over when a row of it came that was in time for another window.
+    pub uncertain: bool,
 }
 
 impl Group {
@@ -109,11 +115,17 @@ impl Group {
     }
 }
 
-/// Rows by key and window.
-pub fn group(rows: impl IntoIterator<Item = Placed>, windows: Windows) -> BTreeMap<(String, Window), Group> {
+/// Rows by key and window. Windows wait for late rows for `lateness`, ms.
+pub fn group(
+    rows: impl IntoIterator<Item = Placed>,
+    windows: Windows,
+    lateness: i64,
+) -> BTreeMap<(String, Window), Group> {
     let mut groups = BTreeMap::<(String, Window), Group>::new();
-    let mut put = |window, placed: &Placed| {
+    let mut put = |window: Window, placed: &Placed| {
         let group = groups.entry((placed.row.key.clone(), window)).or_default();
+        let overlap = matches!(windows, Windows::Sliding { size, slide } if slide < size);
+        group.uncertain |= overlap && placed.ahead >= window.1 - 1 + lateness;
         group.rows.push(placed.row.clone());
         group.places.insert(placed.place);
     };
@@ -140,7 +152,7 @@ pub fn group(rows: impl IntoIterator<Item = Placed>, windows: Windows) -> BTreeM
 /// What differs between a result and what it must say.
 pub fn differs(result: &Value, expected: &Fields) -> Option<String> {
     expected.iter().find_map(|(field, expect)| {
-        let found = result.get(*field).unwrap_or(&Value::Null);
+        let found = field.split('.').try_fold(result, |value, name| value.get(name)).unwrap_or(&Value::Null);
         let same = match expect {
             Expect::Number(number) => found.as_f64().is_some_and(|found| near(found, *number)),
             Expect::Between(low, high) => {
@@ -163,7 +175,11 @@ mod tests {
     use serde_json::json;
 
     fn placed(offset: i64, key: &str, at: i64) -> Placed {
-        Placed { place: (0, offset), row: Row { key: key.into(), at, number: 1.0, text: String::new() } }
+        Placed {
+            place: (0, offset),
+            ahead: 0,
+            row: Row { key: key.into(), at, number: 1.0, text: String::new() },
+        }
     }
 
     fn shape(rows: Vec<Placed>, windows: Windows) -> Vec<(String, Window, usize)> {
@@ -192,11 +208,18 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_was_perhaps_over_when_a_row_came_is_not_judged() {
+        let sliding = Windows::Sliding { size: 10, slide: 5 };
+        let groups = group([Placed { ahead: 14, ..placed(0, "a", 12) }], sliding, 0);
+        assert_eq!(groups.into_values().map(|group| group.uncertain).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
     fn a_difference_is_named() {
         let expected = vec![("sum", Expect::Number(0.3)), ("name", Expect::Text("x".into()))];
         assert_eq!(differs(&json!({"sum": 0.1 + 0.2, "name": "x"}), &expected), None);
         assert!(differs(&json!({"sum": 0.31, "name": "x"}), &expected).unwrap().starts_with("sum is 0.31"));
         assert!(differs(&json!({"sum": 0.3}), &expected).unwrap().starts_with("name is null"));
-        assert_eq!(differs(&json!({"p": 2.0}), &vec![("p", Expect::Between(1.0, 2.0))]), None);
+        assert_eq!(differs(&json!({"p": {"q": 2.0}}), &vec![("p.q", Expect::Between(1.0, 2.0))]), None);
     }
 }

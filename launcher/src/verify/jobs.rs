@@ -1,12 +1,12 @@
 //! The windowed jobs as plain arithmetic, written from SPEC.md and not from their code.
 
 use millrace_wire::{Timestamp, topic};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::batch::{Expect, Oracle, Params, Row, Window, Windows};
 
 /// Every job that can be verified.
-pub const ALL: [Oracle; 5] = [
+pub const ALL: [Oracle; 9] = [
     Oracle {
         app: "sensors",
         job: "humidity-average",
@@ -30,6 +30,7 @@ pub const ALL: [Oracle; 5] = [
         },
         result: |result, params| Some((text(result, "sensorId")?, bounds(result, params)?)),
         updated: false,
+        merge: None,
         partial: None,
     },
     Oracle {
@@ -44,6 +45,7 @@ pub const ALL: [Oracle; 5] = [
         expected: |rows, _| Some(vec![("balance", Expect::Number(sum(rows)))]),
         result: |result, params| Some((name(result, "account")?, bounds(result, params)?)),
         updated: true,
+        merge: None,
         partial: None,
     },
     Oracle {
@@ -64,6 +66,7 @@ pub const ALL: [Oracle; 5] = [
         },
         result: |alert, params| Some((name(alert, "account")?, bounds(alert, params)?)),
         updated: false,
+        merge: None,
         partial: None,
     },
     Oracle {
@@ -81,6 +84,7 @@ pub const ALL: [Oracle; 5] = [
             ours.then(|| Some((name(result, "customer_id")?, window_from(result, params)?)))?
         },
         updated: false,
+        merge: None,
         partial: None,
     },
     Oracle {
@@ -105,18 +109,148 @@ pub const ALL: [Oracle; 5] = [
             ours.then(|| Some(("all".to_owned(), window_from(result, params)?)))?
         },
         updated: false,
+        merge: None,
+        partial: Some(two_sums),
+    },
+    Oracle {
+        app: "activity",
+        job: "traffic",
+        input: topic::USER_EVENTS,
+        streams: &ACTIVITY,
+        output: topic::PAGE_STATS,
+        global: true,
+        windows: tumbling,
+        row: |event| {
+            let key = format!("{} {}", text(event, "eventType")?, text(event, "page")?);
+            Some(Row { key, at: at(event)?, number: 1.0, text: String::new() })
+        },
+        expected: |rows, _| Some(vec![("count", count(rows))]),
+        result: |result, params| {
+            let key = format!("{} {}", text(result, "eventType")?, text(result, "page")?);
+            let last = result.get("final")?.as_bool()?;
+            last.then(|| Some((key, bounds(result, params)?)))?
+        },
+        updated: false,
+        merge: None,
         partial: Some(|message| {
             let partial = message.get("record")?;
-            let sums = partial.get("acc")?;
-            Some((
-                text(partial, "key")?,
-                message.get("at")?.as_i64()?,
-                sums.get(0)?.as_f64()?,
-                sums.get(1)?.as_f64()?,
-            ))
+            let views = partial.get("acc")?.as_f64()?;
+            Some((text(partial, "key")?, message.get("at")?.as_i64()?, views, views))
         }),
     },
+    Oracle {
+        app: "activity",
+        job: "spend-trend",
+        input: topic::TRANSACTIONS,
+        streams: &ACTIVITY,
+        output: topic::MERCHANT_TRENDS,
+        global: true,
+        windows: |params| Windows::Sliding {
+            size: seconds(params, "window_size_s").max(1),
+            slide: seconds(params, "slide_s").max(1),
+        },
+        row: |payment| {
+            let card = payment.get("account").is_none();
+            card.then(|| row(text(payment, "merchantId")?, payment, "amount"))?
+        },
+        expected: |rows, _| {
+            let mean = Expect::Number(sum(rows) / rows.len() as f64);
+            Some(vec![("count", count(rows)), ("sum", Expect::Number(sum(rows))), ("average", mean)])
+        },
+        result: |result, params| Some((text(result, "merchantId")?, bounds(result, params)?)),
+        updated: false,
+        merge: None,
+        partial: Some(two_sums),
+    },
+    Oracle {
+        app: "activity",
+        job: "sessions",
+        input: topic::USER_EVENTS,
+        streams: &ACTIVITY,
+        output: topic::USER_SESSIONS,
+        global: false,
+        windows: |params| Windows::Session { gap: seconds(params, "gap_s").max(1) },
+        row: |event| {
+            let text_of = text(event, "page")?;
+            Some(Row { key: text(event, "userId")?, at: at(event)?, number: 1.0, text: text_of })
+        },
+        expected: |rows, _| {
+            let (first, last) = (rows.first()?, rows.last()?);
+            Some(vec![
+                ("events", count(rows)),
+                ("duration", Expect::Number((last.at - first.at) as f64)),
+                ("entryPage", Expect::Text(first.text.clone())),
+                ("exitPage", Expect::Text(last.text.clone())),
+            ])
+        },
+        result: |result, _| {
+            let bound = |field| result.get(field)?.as_i64();
+            Some((text(result, "userId")?, (bound("window_start")?, bound("window_end")?)))
+        },
+        updated: false,
+        merge: Some(one_visit),
+        partial: None,
+    },
+    Oracle {
+        app: "activity",
+        job: "host-health",
+        input: topic::SYSTEM_METRICS,
+        streams: &ACTIVITY,
+        output: topic::HOST_STATS,
+        global: false,
+        windows: tumbling,
+        row: |metrics| row(text(metrics, "host")?, metrics, "cpu"),
+        expected: |rows, _| {
+            let mut values: Vec<f64> = rows.iter().map(|row| row.number).collect();
+            values.sort_by(f64::total_cmp);
+            // The sketch is exact to 1 %, and between two readings either is right.
+            let quantile = |q: f64| {
+                let rank = q * (values.len() as f64 - 1.0);
+                let (low, high) = (values.get(rank.floor() as usize)?, values.get(rank.ceil() as usize)?);
+                Some(Expect::Between(low * 0.99, high * 1.01))
+            };
+            Some(vec![
+                ("count", count(rows)),
+                ("cpu.p50", quantile(0.5)?),
+                ("cpu.p95", quantile(0.95)?),
+                ("cpu.p99", quantile(0.99)?),
+            ])
+        },
+        result: |result, params| Some((text(result, "host")?, bounds(result, params)?)),
+        updated: false,
+        merge: None,
+        partial: None,
+    },
 ];
+
+/// Streams of the app `activity`.
+const ACTIVITY: [&str; 3] = [topic::USER_EVENTS, topic::TRANSACTIONS, topic::SYSTEM_METRICS];
+
+/// A late partial sum of `(number, sum)`.
+fn two_sums(message: &Value) -> Option<(String, i64, f64, f64)> {
+    let partial = message.get("record")?;
+    let sums = partial.get("acc")?;
+    Some((
+        text(partial, "key")?,
+        message.get("at")?.as_i64()?,
+        sums.get(0)?.as_f64()?,
+        sums.get(1)?.as_f64()?,
+    ))
+}
+
+/// What visits of one user that touch each other come to together.
+fn one_visit(parts: &[Value]) -> Option<Value> {
+    let number = |part: &Value, field: &str| part.get(field).and_then(Value::as_i64);
+    let first = parts.iter().min_by_key(|part| number(part, "window_start"))?;
+    let last = parts.iter().max_by_key(|part| number(part, "window_end"))?;
+    let ended = |part: &Value| Some(number(part, "window_start")? + number(part, "duration")?);
+    Some(json!({
+        "events": parts.iter().filter_map(|part| number(part, "events")).sum::<i64>(),
+        "duration": ended(last)? - number(first, "window_start")?,
+        "entryPage": first.get("entryPage")?,
+        "exitPage": last.get("exitPage")?,
+    }))
+}
 
 fn text(value: &Value, field: &str) -> Option<String> {
     value.get(field)?.as_str().map(str::to_owned)

@@ -1,5 +1,7 @@
 //! A job: a chain of operators with its parameters, its accounts and where its results go, as its task sees it.
 
+use std::any::Any;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -31,8 +33,8 @@ pub trait Job<E> {
     fn descriptor(&self) -> &Descriptor;
     /// A record.
     fn record(&mut self, event: &E, at: EventTime, scope: &mut Scope<'_>);
-    /// A record of a reference topic.
-    fn reference(&mut self, event: &E);
+    /// A record of a reference topic, as the app parsed it.
+    fn reference(&mut self, event: &dyn Any);
     /// The watermark has risen.
     fn watermark(&mut self, scope: &mut Scope<'_>);
     /// The processing-time clock has moved.
@@ -130,7 +132,7 @@ where
         ctx.settle();
     }
 
-    fn reference(&mut self, event: &E) {
+    fn reference(&mut self, event: &dyn Any) {
         self.op.reference(event);
     }
 

@@ -175,7 +175,7 @@ fn interval_join() -> Box<dyn Job<Reading>> {
             .key_by(key)
     };
     let last = Interval::new(-5_000, 0).unwrap();
-    side().interval_join(side(), last, JoinType::Full).to(|_| ("out", ""))
+    side().interval_join(side(), move |_| last, JoinType::Full).to(|_| ("out", ""))
 }
 
 fn window_join() -> Box<dyn Job<Reading>> {

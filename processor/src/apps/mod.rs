@@ -1,5 +1,6 @@
 //! The apps and their jobs. A job is one file; an app lists its jobs.
 
+pub mod activity;
 pub mod bank;
 pub mod bench;
 pub mod commerce;
@@ -17,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Every app that a worker runs unless told which.
-pub const ALL: &[&dyn Application] = &[&bank::APP, &commerce::APP, &sensors::APP];
+pub const ALL: &[&dyn Application] = &[&activity::APP, &bank::APP, &commerce::APP, &sensors::APP];
 
 /// The apps of these names, for the life of the process; [`ALL`] if there are none. Those of [`bench`] read
 /// `bench_source`.
@@ -61,7 +62,11 @@ struct WindowSize(#[garde(range(min = 1, max = 86_400))] i64);
 
 impl WindowSize {
     fn tumbling(self) -> WindowSpec {
-        WindowSpec::tumbling(self.0 * 1_000)
+        WindowSpec::tumbling(self.ms())
+    }
+
+    fn ms(self) -> i64 {
+        self.0 * 1_000
     }
 }
 
@@ -121,11 +126,11 @@ mod tests {
     }
 
     /// A task that is cut at any commit and restored from its changelog gives what an uncut one gives. Runs an app on 400
-    /// records of its first source, with a change of parameters, (job, values), on the way. Returns the topics that it wrote.
+    /// records, (source, value), with a change of parameters, (job, values), on the way. Returns the topics that it wrote.
     pub(super) fn continues_exactly(
         app: &dyn Application,
         (job, values): (&str, &serde_json::Value),
-        record: impl Fn(i64) -> String,
+        record: impl Fn(i64) -> (usize, String),
     ) -> BTreeSet<&'static str> {
         let run = |cut: bool| {
             let (mut task, mut log) = (app.task(3).unwrap(), BTreeMap::new());
@@ -137,8 +142,8 @@ mod tests {
                     let input = Input::Parameters { job, version: 7, values: values.as_object().unwrap() };
                     task.step(input, &mut effects).unwrap();
                 }
-                let value = record(i);
-                let record = Record { source: 0, offset: i, key: None, value: Some(value.as_bytes()) };
+                let (source, value) = record(i);
+                let record = Record { source, offset: i, key: None, value: Some(value.as_bytes()) };
                 task.step(Input::Record(record), &mut effects).unwrap();
                 task.flush(&mut effects);
                 for effect in effects.iter() {
@@ -176,7 +181,7 @@ mod tests {
     #[test]
     fn what_jobs_write_is_in_the_catalogue_as_results() {
         let results = millrace_wire::topic::results();
-        for app in [&sensors::APP as &dyn Application, &bank::APP, &commerce::APP] {
+        for app in ALL {
             for job in app.descriptors() {
                 assert!(!job.outputs.is_empty(), "{}", job.name);
                 for topic in job.outputs {
@@ -214,7 +219,7 @@ mod tests {
                 job.name
             );
         }
-        assert_eq!(jobs, 5);
+        assert_eq!(jobs, 8);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub struct Line {
 
 /// Size of the drawing.
 pub fn size(narrow: bool) -> (f64, f64) {
-    if narrow { (358.0, 622.0) } else { (1216.0, 208.0) }
+    if narrow { (358.0, 644.0) } else { (1216.0, 208.0) }
 }
 
 /// Where a node stands.
@@ -41,17 +41,17 @@ pub fn frame(node: Node, narrow: bool) -> Frame {
         return match node {
             Node::Generators => at(left, 1.0, 356.0, 74.0),
             Node::Kafka => at(left, 115.0, 356.0, 74.0),
-            Node::Processor => at(left, 229.0, 356.0, 124.0),
-            Node::Results => at(left, 393.0, 356.0, 74.0),
-            Node::Indexer => at(left, 507.0, 111.0, 114.0),
-            Node::Elasticsearch => at(124.0, 507.0, 111.0, 114.0),
-            Node::Gateway => at(right + 65.0, 507.0, 110.0, 114.0),
+            Node::Processor => at(left, 229.0, 356.0, 146.0),
+            Node::Results => at(left, 415.0, 356.0, 74.0),
+            Node::Indexer => at(left, 529.0, 111.0, 114.0),
+            Node::Elasticsearch => at(124.0, 529.0, 111.0, 114.0),
+            Node::Gateway => at(right + 65.0, 529.0, 110.0, 114.0),
         };
     }
     match node {
         Node::Generators => at(1.0, 56.0, 148.0, 92.0),
         Node::Kafka => at(213.0, 56.0, 148.0, 92.0),
-        Node::Processor => at(425.0, 22.0, 176.0, 160.0),
+        Node::Processor => at(425.0, 11.0, 176.0, 182.0),
         Node::Results => at(665.0, 56.0, 138.0, 92.0),
         Node::Indexer => at(867.0, 1.0, 138.0, 92.0),
         Node::Elasticsearch => at(1069.0, 1.0, 146.0, 92.0),

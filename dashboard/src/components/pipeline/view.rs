@@ -127,6 +127,9 @@ fn box_of(page: Page, node: Node, narrow: bool) -> impl IntoView {
     }
 }
 
+/// The box has room for so many.
+const APPS: usize = 4;
+
 /// The apps inside of the processor's box.
 fn apps(page: Page, place: super::layout::Frame, narrow: bool) -> impl IntoView {
     let rows = Memo::new(move |_| {
@@ -136,7 +139,7 @@ fn apps(page: Page, place: super::layout::Frame, narrow: bool) -> impl IntoView 
                 let emitted: f64 = jobs.iter().map(|j| j.emitted_per_s).sum();
                 (app, emitted, jobs.iter().map(|j| j.violations).sum::<u64>())
             };
-            o.jobs.chunk_by(|a, b| a.app == b.app).take(3).map(row).collect::<Vec<_>>()
+            o.jobs.chunk_by(|a, b| a.app == b.app).take(APPS).map(row).collect::<Vec<_>>()
         })
         .unwrap_or_default()
     });

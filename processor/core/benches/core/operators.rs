@@ -31,7 +31,7 @@ fn enrich(bencher: Bencher<'_, '_>, keys: usize) {
     let job = job::<Event, NoParams>("sites", "Readings above the limit of their sensor.")
         .source(Event::reading)
         .key_by(|reading| &reading.sensor)
-        .enrich::<Sensor, _>(|event: &Event| match event {
+        .enrich::<_, Sensor, _>(|event: &Event| match event {
             Event::Sensor(name, sensor) => Some((&**name, Some(sensor))),
             Event::Reading(_) => None,
         })

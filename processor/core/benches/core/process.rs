@@ -75,7 +75,7 @@ fn interval_join(bencher: Bencher<'_, '_>, keys: usize) {
     let low = side().filter(|reading, _| reading.value < 24.8).key_by(|reading| &reading.sensor);
     let high = side().filter(|reading, _| reading.value >= 24.8).key_by(|reading| &reading.sensor);
     let job = low
-        .interval_join(high, interval, JoinType::Inner)
+        .interval_join(high, move |_| interval, JoinType::Inner)
         .map(|pair, _, _| (pair.left.as_ref().map(|l| l.value), pair.right.as_ref().map(|r| r.value)))
         .to(|_| ("pairs", ""));
     rounds(bencher, keys, job);

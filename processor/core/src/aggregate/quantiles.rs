@@ -76,6 +76,13 @@ fn add(bins: &mut Vec<(i32, u64)>, bin: i32, count: u64) {
     }
 }
 
+/// To 1 %.
+impl Default for QuantileSketch {
+    fn default() -> Self {
+        Self::empty(0.01)
+    }
+}
+
 impl QuantileSketch {
     /// Without values.
     ///
@@ -85,8 +92,12 @@ impl QuantileSketch {
         if !(1e-4..=0.5).contains(&accuracy) {
             return Err(InvalidAggregate::Accuracy(accuracy));
         }
+        Ok(Self::empty(accuracy))
+    }
+
+    fn empty(accuracy: f64) -> Self {
         let ln_gamma = ln_gamma(accuracy);
-        Ok(Self { accuracy, ln_gamma, zeros: 0, positive: Vec::new(), negative: Vec::new() })
+        Self { accuracy, ln_gamma, zeros: 0, positive: Vec::new(), negative: Vec::new() }
     }
 
     /// Adds a value `count` times. One that is not finite is left out.

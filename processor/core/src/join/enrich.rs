@@ -60,14 +60,15 @@ where
 }
 
 impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
-    /// Adds the reference data of the key. `reference` names the key and the data of an event of a
-    /// reference topic; no data means that the key is gone.
+    /// Adds the reference data of the key. `reference` names the key and the data of an event `A` of the app that is of a
+    /// reference topic; no data means that the key is gone. Also behind a repartition topic: then the key is that of the
+    /// second stage.
     #[allow(clippy::type_complexity)]
-    pub fn enrich<T, R>(self, reference: R) -> Stream<E, P, Enriched<I, T>, Then<Op, Enrich<K, R, E, T>>>
+    pub fn enrich<A, T, R>(self, reference: R) -> Stream<E, P, Enriched<I, T>, Then<Op, Enrich<K, R, A, T>>>
     where
         I: Clone,
-        E: 'static,
-        R: Fn(&E) -> Option<(&str, Option<&T>)>,
+        A: 'static,
+        R: Fn(&A) -> Option<(&str, Option<&T>)>,
         T: Clone + PartialEq + Serialize + DeserializeOwned,
     {
         let enrich = Enrich { key: self.key, reference, table: KeyedState::default(), events: PhantomData };

@@ -25,6 +25,11 @@ impl Interval {
         if lower <= upper { Ok(Self { lower, upper }) } else { Err(InvalidJoin::Bounds { lower, upper }) }
     }
 
+    /// `0 <= right - left <= upper`: the right record follows the left one. A negative bound counts as 0.
+    pub const fn within(upper: i64) -> Self {
+        Self { lower: 0, upper: if upper < 0 { 0 } else { upper } }
+    }
+
     /// Without the bounds themselves, as far as they are not included.
     ///
     /// # Errors
@@ -78,13 +83,16 @@ enum Side {
 }
 
 /// Joins two streams by [`Interval`].
-pub struct IntervalJoin<A, B, KL, KR, L, R> {
+pub struct IntervalJoin<A, B, KL, KR, L, R, N> {
     sides: (A, B),
     keys: (KL, KR),
+    /// The interval under given parameters.
+    interval: N,
     held: Buffers<L, R>,
 }
 
 struct Buffers<L, R> {
+    /// In force.
     interval: Interval,
     join: JoinType,
     left: Buffer<L>,
@@ -96,17 +104,18 @@ struct Buffers<L, R> {
     watermark: Watermark,
 }
 
-impl<A, B, KL, KR, L, R> IntervalJoin<A, B, KL, KR, L, R> {
-    pub(super) fn new(left: A, right: B, kl: KL, kr: KR, interval: Interval, join: JoinType) -> Self {
+impl<A, B, KL, KR, L, R, N> IntervalJoin<A, B, KL, KR, L, R, N> {
+    pub(super) fn new(left: A, right: B, kl: KL, kr: KR, interval: N, join: JoinType) -> Self {
         let held = Buffers {
-            interval,
+            // None before the job starts.
+            interval: Interval::within(0),
             join,
             left: Buffer::default(),
             right: Buffer::default(),
             deadlines: Deadlines::default(),
             watermark: Watermark::NONE,
         };
-        Self { sides: (left, right), keys: (kl, kr), held }
+        Self { sides: (left, right), keys: (kl, kr), interval, held }
     }
 }
 
@@ -221,10 +230,16 @@ impl<L: Held, R: Held> Buffers<L, R> {
         }
     }
 
-    fn start(&mut self, watermark: Watermark) {
+    fn start(&mut self, interval: Interval, watermark: Watermark) {
         self.watermark = watermark;
         self.left.start();
         self.right.start();
+        self.put_in_force(interval);
+    }
+
+    /// Puts an interval in force.
+    fn put_in_force(&mut self, interval: Interval) {
+        self.interval = interval;
         self.deadlines.clear();
         let keys: Vec<Arc<str>> =
             self.left.records.keys().chain(self.right.records.keys()).cloned().collect();
@@ -234,7 +249,7 @@ impl<L: Held, R: Held> Buffers<L, R> {
     }
 }
 
-impl<P, E, A, B, KL, KR, L, R> Operator<P, E> for IntervalJoin<A, B, KL, KR, L, R>
+impl<P, E, A, B, KL, KR, L, R, N> Operator<P, E> for IntervalJoin<A, B, KL, KR, L, R, N>
 where
     A: Operator<P, E, Out = L>,
     B: Operator<P, E, Out = R>,
@@ -242,6 +257,7 @@ where
     KR: Fn(&R) -> &str,
     L: Held,
     R: Held,
+    N: Fn(&P) -> Interval,
 {
     type Out = Joined<L, R>;
 
@@ -252,7 +268,7 @@ where
         ctx: &mut Context<'_, P>,
         out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
     ) {
-        let Self { sides: (a, b), keys: (kl, kr), held } = self;
+        let Self { sides: (a, b), keys: (kl, kr), held, .. } = self;
         ctx.fan_out(2);
         a.record(event, at, ctx, &mut |left, at, ctx| held.left(kl(left), left, at, ctx, out));
         b.record(event, at, ctx, &mut |right, at, ctx| held.right(kr(right), right, at, ctx, out));
@@ -263,7 +279,7 @@ where
         ctx: &mut Context<'_, P>,
         out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
     ) {
-        let Self { sides: (a, b), keys: (kl, kr), held } = self;
+        let Self { sides: (a, b), keys: (kl, kr), held, .. } = self;
         a.watermark(ctx, &mut |left, at, ctx| held.left(kl(left), left, at, ctx, out));
         b.watermark(ctx, &mut |right, at, ctx| held.right(kr(right), right, at, ctx, out));
         held.drop_due(ctx, out);
@@ -274,7 +290,7 @@ where
         ctx: &mut Context<'_, P>,
         out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
     ) {
-        let Self { sides: (a, b), keys: (kl, kr), held } = self;
+        let Self { sides: (a, b), keys: (kl, kr), held, .. } = self;
         a.processing_time(ctx, &mut |left, at, ctx| held.left(kl(left), left, at, ctx, out));
         b.processing_time(ctx, &mut |right, at, ctx| held.right(kr(right), right, at, ctx, out));
     }
@@ -284,7 +300,7 @@ where
         ctx: &mut Context<'_, P>,
         out: &mut impl FnMut(&Self::Out, EventTime, &mut Context<'_, P>),
     ) {
-        let Self { sides: (a, b), keys: (kl, kr), held } = self;
+        let Self { sides: (a, b), keys: (kl, kr), held, .. } = self;
         a.flush(ctx, &mut |left, at, ctx| held.left(kl(left), left, at, ctx, out));
         b.flush(ctx, &mut |right, at, ctx| held.right(kr(right), right, at, ctx, out));
     }
@@ -297,12 +313,16 @@ where
     fn start(&mut self, ctx: &mut Context<'_, P>) {
         self.sides.0.start(ctx);
         self.sides.1.start(ctx);
-        self.held.start(ctx.watermark);
+        self.held.start((self.interval)(ctx.params), ctx.watermark);
     }
 
     fn params_changed(&mut self, ctx: &mut Context<'_, P>) {
         self.sides.0.params_changed(ctx);
         self.sides.1.params_changed(ctx);
+        let interval = (self.interval)(ctx.params);
+        if interval != self.held.interval {
+            self.held.put_in_force(interval);
+        }
     }
 
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {

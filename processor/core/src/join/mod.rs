@@ -38,7 +38,7 @@
 //!     let within = Interval::new(0, 60_000).expect("0 is less than a minute");
 //!     orders
 //!         .key_by(|(id, _)| id)
-//!         .interval_join(payments.key_by(|(id, _)| id), within, JoinType::Left)
+//!         .interval_join(payments.key_by(|(id, _)| id), move |_| within, JoinType::Left)
 //!         .map(|j, _, _| (j.key.to_string(), j.left.as_ref().map(|l| l.1), j.right.as_ref().map(|r| r.1)))
 //!         .to(|(id, ..)| ("paid", id.as_str()))
 //! }
@@ -160,17 +160,22 @@ where
     /// Joins records of the same key that are near enough in time, as soon as both are there, at the later of their
     /// times. One without partner comes, at its own time, when the watermark says that none can come any more.
     ///
+    /// `interval` is read again whenever the parameters change: a new one holds for the records that come from then on, and
+    /// for those that are held. One that a shorter interval has dropped does not come back.
+    ///
     /// A record with `time < watermark` is late. The name of the job and what describes it are taken from this side.
-    pub fn interval_join<R, B, KR>(
+    #[allow(clippy::type_complexity)]
+    pub fn interval_join<R, B, KR, N>(
         self,
         right: Keyed<E, P, R, B, KR>,
-        interval: Interval,
+        interval: N,
         join: JoinType,
-    ) -> Stream<E, P, Joined<L, R>, IntervalJoin<A, B, KL, KR, L, R>>
+    ) -> Stream<E, P, Joined<L, R>, IntervalJoin<A, B, KL, KR, L, R, N>>
     where
         B: Operator<P, E, Out = R>,
         KR: Fn(&R) -> &str,
         R: Held,
+        N: Fn(&P) -> Interval,
     {
         let (left, right) = (self, right);
         Stream {

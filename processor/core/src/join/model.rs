@@ -36,7 +36,10 @@ fn pair(joined: &Joined<Row, Row>, at: EventTime) -> Value {
 }
 
 fn interval_job(interval: Interval, join: JoinType) -> Box<dyn Job<Event>> {
-    side(true).interval_join(side(false), interval, join).map(|j, at, _| pair(j, at)).to(|_| ("out", ""))
+    side(true)
+        .interval_join(side(false), move |_| interval, join)
+        .map(|j, at, _| pair(j, at))
+        .to(|_| ("out", ""))
 }
 
 fn window_job(windows: JoinWindows, join: Option<JoinType>) -> Box<dyn Job<Event>> {
@@ -320,6 +323,64 @@ fn times_at_the_ends_of_the_range_are_right() {
     assert_eq!((test.emitted("out").len(), test.state_is_empty()), (2, true));
 }
 
+/// Live parameters of the next test.
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema, garde::Validate)]
+#[serde(default)]
+struct Within {
+    #[garde(skip)]
+    ms: i64,
+}
+
+#[test]
+fn a_new_interval_holds_for_what_is_held_too_also_after_a_restore() {
+    fn live() -> Box<dyn Job<Event>> {
+        let side = |left| {
+            job::<Event, Within>("join", "Joins.")
+                .source(|event: &Event| Some(event))
+                .filter(move |event, _| event.left == left)
+                .map(|event, _, _| (event.key.clone(), event.id))
+                .key_by(|row: &Row| row.0.as_str())
+        };
+        side(true)
+            .interval_join(side(false), |params| Interval::within(params.ms), JoinType::Full)
+            .map(|j, at, _| pair(j, at))
+            .to(|_| ("out", ""))
+    }
+    let run = |restore: bool| {
+        let mut test = Harness::new(live);
+        let (mut version, mut out) = (0, Vec::new());
+        let mut within = |test: &mut Harness<Event>, ms: i64| {
+            version += 1;
+            test.params(version, &json!({"ms": ms})).unwrap();
+            if restore {
+                test.restore();
+            }
+        };
+        let record = |test: &mut Harness<Event>, left, id, at| {
+            test.record(&Event { left, key: "k".to_owned(), id, at }, at);
+        };
+        within(&mut test, 10);
+        record(&mut test, true, 1, 0);
+        within(&mut test, 100);
+        test.watermark(50);
+        record(&mut test, false, 2, 100);
+        out.extend(test.emitted("out"));
+        record(&mut test, true, 3, 101);
+        within(&mut test, 20);
+        test.watermark(121);
+        out.extend(test.emitted("out"));
+        record(&mut test, false, 4, 130);
+        test.watermark(1_000);
+        out.extend(test.emitted("out"));
+        assert!(test.state_is_empty());
+        out
+    };
+    // 1 and 2 are within 100; 3 waits for 20 only, and 4 is not within that.
+    let expected = [json!([100, 1, 2]), json!([101, 3, null]), json!([130, null, 4])];
+    assert_eq!(run(false), expected);
+    assert_eq!(run(true), expected);
+}
+
 #[test]
 fn old_bytes_still_load() {
     // Written by version 1. These lines never change: a new version adds lines.
@@ -361,7 +422,7 @@ fn what_comes_out_of_windows_is_joined_before_the_watermark_that_fired_them() {
             .aggregate(Count)
             .map(|r, _, _| (r.key.to_string(), r.value))
             .key_by(|row: &Row| row.0.as_str())
-            .interval_join(side(false), Interval::new(-10, 10).unwrap(), JoinType::Full)
+            .interval_join(side(false), |_| Interval::new(-10, 10).unwrap(), JoinType::Full)
             .map(|j, at, _| pair(j, at))
             .to(|_| ("out", ""))
     });

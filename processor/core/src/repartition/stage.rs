@@ -1,3 +1,5 @@
+use std::any::Any;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -100,8 +102,9 @@ where
         self.first.record(event, at, scope);
     }
 
-    fn reference(&mut self, event: &E) {
-        self.first.reference(event);
+    fn reference(&mut self, event: &dyn Any) {
+        Job::<E>::reference(&mut self.first, event);
+        self.second.reference(event);
     }
 
     fn watermark(&mut self, scope: &mut Scope<'_>) {

@@ -60,7 +60,7 @@ fn build(spec: Spec) -> Box<dyn Job<Event>> {
     let joined = move |r: &millrace_core::join::Joined<Row, Row>, at: EventTime| json!({"key": &*r.key, "left": one(&r.left), "right": one(&r.right), "ts": at.0});
     match spec {
         Spec::Interval(interval, join) => {
-            left.interval_join(right, interval, join).map(move |r, at, _| joined(r, at)).to(|_| ("out", ""))
+            left.interval_join(right, move |_| interval, join).map(move |r, at, _| joined(r, at)).to(|_| ("out", ""))
         }
         Spec::Window(windows, join) => {
             left.window_join(right, windows, join).map(move |r, at, _| joined(r, at)).to(|_| ("out", ""))

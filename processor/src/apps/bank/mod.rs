@@ -99,8 +99,9 @@ mod tests {
         let written = crate::apps::tests::continues_exactly(&APP, change, |i| {
             let at = 1_000_000 + i * 500 - (i % 7) * 1_500;
             let account = if i % 4 == 0 { json!("DE-1") } else { json!(i % 4) };
-            json!({"account": account, "amount": (i % 40) * 20 - 200, "timestamp": at, "type": "x"})
-                .to_string()
+            let value =
+                json!({"account": account, "amount": (i % 40) * 20 - 200, "timestamp": at, "type": "x"});
+            (0, value.to_string())
         });
         assert_eq!(written.into_iter().collect::<Vec<_>>(), [topic::ACCOUNT_BALANCES, topic::FRAUD_ALERTS]);
     }

@@ -121,12 +121,12 @@ mod tests {
             let written = crate::apps::tests::continues_exactly(&app, (query.name(), &json!({})), |i| {
                 // A pause now and then, for sessions to end.
                 let at = 1_000_000 + i * 700 - (i % 7) * 250 + i / 40 * 6_000;
-                json!({
+                let value = json!({
                     "timestamp": at, "transactionId": "t", "userId": format!("u{}", i % 3),
                     "amount": if i % 5 == 0 { 2.0 } else { (i % 40) as f64 * 20.0 },
                     "status": "completed", "riskScore": (i % 10) as f64 / 10.0,
-                })
-                .to_string()
+                });
+                (0, value.to_string())
             });
             assert_eq!(written.len(), 1, "{query:?}");
         }

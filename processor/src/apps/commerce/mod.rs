@@ -192,9 +192,9 @@ mod tests {
         let written = crate::apps::tests::continues_exactly(&APP, change, |i| {
             let at = 1_000_000 + i * 2_000 - (i % 7) * 1_500;
             let category = ["books", "toys", "games"][i as usize % 3];
-            json!({"orderId": i.to_string(), "customerId": format!("c{}", i % 5), "amount": (i % 40) * 30,
-                   "category": category, "timestamp": at})
-            .to_string()
+            let value = json!({"orderId": i.to_string(), "customerId": format!("c{}", i % 5), "amount": (i % 40) * 30,
+                   "category": category, "timestamp": at});
+            (0, value.to_string())
         });
         let all = [
             topic::ALERTS,

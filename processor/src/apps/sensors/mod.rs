@@ -137,7 +137,7 @@ mod tests {
         let written = crate::apps::tests::continues_exactly(&APP, change, |i| {
             let at = 1_000_000 + i * 2_000 - (i % 7) * 1_500;
             let jump = if i == 390 { 500.0 } else { 0.0 };
-            reading(&format!("s{}", i % 3), at, 50.0 + jump + (i % 40) as f64)
+            (0, reading(&format!("s{}", i % 3), at, 50.0 + jump + (i % 40) as f64))
         });
         for topic in [topic::SENSOR_AVERAGES, topic::SENSOR_ALERTS_HIGH, topic::MOLD_ALERTS, topic::ANOMALIES]
         {

@@ -1,0 +1,207 @@
+//! `system-metrics`: how this machine is, from `/proc`. Nothing here is invented: a reading is what has happened since the one
+//! before, by all processes.
+//!
+//! | field | from |
+//! |---|---|
+//! | `cpu` | `/proc/stat`: time that processors did not idle or wait for disks, percent of all |
+//! | `memory` | `/proc/meminfo`: what is not available, percent |
+//! | `diskIo` | `/proc/vmstat`: read from and written to disks, bytes/s |
+//! | `netIn`, `netOut` | `/proc/net/dev`: all interfaces, also the one of the machine to itself, bytes/s |
+//! | `errors` | `/proc/net/dev`, `/proc/net/snmp`: packets that were broken, dropped or sent again |
+
+use std::fs;
+use std::io;
+use std::time::Instant;
+
+use compact_str::CompactString;
+use millrace_wire::event::SystemMetrics;
+use millrace_wire::{Timestamp, topic};
+
+use crate::generator::rounded;
+use crate::{Generator, Record, Reference};
+
+/// Counters since the machine started, and what is in use.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Counters {
+    /// Of all processors, ticks.
+    busy: f64,
+    ticks: f64,
+    /// Percent.
+    memory: f64,
+    disk_bytes: f64,
+    in_bytes: f64,
+    out_bytes: f64,
+    errors: f64,
+}
+
+/// The stream.
+pub struct SystemReadings {
+    host: CompactString,
+    before: (Instant, Counters),
+    /// Percent; kept while no tick has passed.
+    cpu: f64,
+}
+
+impl SystemReadings {
+    /// Of this machine.
+    ///
+    /// # Errors
+    /// `/proc` can't be read: this is not Linux.
+    pub fn new() -> io::Result<Self> {
+        let host = fs::read_to_string("/proc/sys/kernel/hostname")?;
+        Ok(Self { host: host.trim().into(), before: (Instant::now(), Counters::now()?), cpu: 0.0 })
+    }
+
+    /// What has happened since the last call.
+    fn reading(&mut self, timestamp: Timestamp, (at, now): (Instant, Counters)) -> SystemMetrics {
+        let (before_at, before) = std::mem::replace(&mut self.before, (at, now));
+        let seconds = at.duration_since(before_at).as_secs_f64().max(1e-3);
+        if now.ticks > before.ticks {
+            self.cpu = 100.0 * (now.busy - before.busy) / (now.ticks - before.ticks);
+        }
+        let rate = |now: f64, before: f64| ((now - before).max(0.0) / seconds).round();
+        SystemMetrics {
+            timestamp,
+            host: self.host.clone(),
+            cpu: rounded(self.cpu.clamp(0.0, 100.0)),
+            memory: rounded(now.memory),
+            disk_io: rate(now.disk_bytes, before.disk_bytes),
+            net_in: rate(now.in_bytes, before.in_bytes),
+            net_out: rate(now.out_bytes, before.out_bytes),
+            errors: (now.errors - before.errors).max(0.0),
+        }
+    }
+}
+
+impl Counters {
+    fn now() -> io::Result<Self> {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{file}"));
+        let (stat, memory, disk) = (read("stat")?, read("meminfo")?, read("vmstat")?);
+        Ok(Self::parse(&stat, &memory, &disk, &read("net/dev")?, &read("net/snmp")?))
+    }
+
+    /// What a file does not have counts as 0.
+    fn parse(stat: &str, memory: &str, disk: &str, interfaces: &str, protocols: &str) -> Self {
+        let cpu = stat.lines().next().map(numbers).unwrap_or_default();
+        // user, nice, system, idle, iowait, irq, softirq, steal; guests are counted in user.
+        let (at, sum) = (|i| number(&cpu, i), |columns: &[f64]| columns.iter().sum::<f64>());
+        let ticks = sum(cpu.get(..8).unwrap_or(&cpu));
+        let (total, available) = (named(memory, "MemTotal:"), named(memory, "MemAvailable:"));
+        let mut counters = Self {
+            busy: ticks - at(3) - at(4),
+            ticks,
+            memory: if total > 0.0 { 100.0 * (total - available) / total } else { 0.0 },
+            disk_bytes: 1_024.0 * (named(disk, "pgpgin") + named(disk, "pgpgout")),
+            errors: protocol(protocols, "Tcp:", "RetransSegs") + protocol(protocols, "Tcp:", "InErrs"),
+            ..Self::default()
+        };
+        for (_, interface) in interfaces.lines().filter_map(|line| line.split_once(':')) {
+            // Received: bytes, packets, errs, drop, .. (8 columns); sent: the same.
+            let columns = numbers(interface);
+            counters.in_bytes += number(&columns, 0);
+            counters.out_bytes += number(&columns, 8);
+            counters.errors += [2, 3, 10, 11].map(|i| number(&columns, i)).iter().sum::<f64>();
+        }
+        counters
+    }
+}
+
+/// The numbers of a line.
+fn numbers(line: &str) -> Vec<f64> {
+    line.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+fn number(numbers: &[f64], index: usize) -> f64 {
+    numbers.get(index).copied().unwrap_or(0.0)
+}
+
+/// The number behind a name.
+fn named(text: &str, name: &str) -> f64 {
+    let line = text.lines().find(|line| line.split_whitespace().next() == Some(name));
+    line.map_or(0.0, |line| number(&numbers(line), 0))
+}
+
+/// A counter of a protocol: one line has the names, the next one the numbers.
+fn protocol(text: &str, protocol: &str, name: &str) -> f64 {
+    let mut lines = text.lines().filter(|line| line.starts_with(protocol));
+    let (names, values) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
+    let found = names.split_whitespace().zip(values.split_whitespace()).find(|(n, _)| *n == name);
+    found.and_then(|(_, value)| value.parse().ok()).unwrap_or(0.0)
+}
+
+impl Generator for SystemReadings {
+    fn stream(&self) -> &'static str {
+        topic::SYSTEM_METRICS
+    }
+
+    fn reference(&self) -> Vec<Reference> {
+        Vec::new()
+    }
+
+    fn next(&mut self, event_time: Timestamp, record: &mut Record) -> io::Result<()> {
+        let now = (Instant::now(), Counters::now()?);
+        let reading = self.reading(event_time, now);
+        record.put(&reading.host, &reading)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const STAT: &str = "cpu  100 20 30 800 50 5 5 10 7 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n";
+    const MEMORY: &str = "MemTotal:  1000 kB\nMemFree:  100 kB\nMemAvailable:  250 kB\n";
+    const DISK: &str = "nr_free_pages 7\npgpgin 10\npgpgout 30\npgpgoutclean 99\n";
+    const INTERFACES: &str = "Inter-|   Receive  |  Transmit\n face |bytes packets errs\n\
+        lo: 1000 1 0 0 0 0 0 0 1000 1 0 0 0 0 0 0\n  eth0:500 9 1 2 0 0 0 0 300 9 3 4 0 0 0 0\n";
+    const PROTOCOLS: &str = "Ip: Forwarding InErrs\nIp: 1 99\nTcp: InSegs RetransSegs InErrs\nTcp: 50 6 7\n";
+
+    #[test]
+    fn counters_are_those_of_proc() {
+        let counters = Counters::parse(STAT, MEMORY, DISK, INTERFACES, PROTOCOLS);
+        let expected = Counters {
+            busy: 170.0,
+            ticks: 1_020.0,
+            memory: 75.0,
+            disk_bytes: 40_960.0,
+            in_bytes: 1_500.0,
+            out_bytes: 1_300.0,
+            errors: 23.0,
+        };
+        assert_eq!(counters, expected);
+        assert_eq!(Counters::parse("", "", "", "", ""), Counters::default());
+    }
+
+    #[test]
+    fn a_reading_is_what_has_happened_since_the_one_before() {
+        let start = Instant::now();
+        let before =
+            Counters { busy: 100.0, ticks: 1_000.0, errors: 5.0, in_bytes: 10.0, ..Counters::default() };
+        let mut readings = SystemReadings { host: "h".into(), before: (start, before), cpu: 0.0 };
+        let now =
+            Counters { busy: 150.0, ticks: 1_200.0, errors: 7.0, in_bytes: 4_010.0, memory: 50.0, ..before };
+        let reading = readings.reading(Timestamp(5), (start + Duration::from_secs(2), now));
+        assert_eq!((reading.cpu, reading.memory, reading.net_in), (25.0, 50.0, 2_000.0));
+        assert_eq!((reading.errors, reading.net_out, reading.timestamp), (2.0, 0.0, Timestamp(5)));
+        let at_once = readings.reading(Timestamp(6), (start + Duration::from_secs(2), now));
+        assert_eq!((at_once.cpu, at_once.errors, at_once.net_in), (25.0, 0.0, 0.0), "no tick has passed");
+    }
+
+    #[test]
+    fn this_machine_can_be_read() {
+        let mut readings = SystemReadings::new().unwrap();
+        let mut record = Record::default();
+        readings.next(Timestamp(1_717_200_000_000), &mut record).unwrap();
+        let reading: SystemMetrics = serde_json::from_slice(&record.value).unwrap();
+        assert_eq!(
+            (record.key, reading.timestamp),
+            (reading.host.as_bytes().to_vec(), Timestamp(1_717_200_000_000))
+        );
+        assert!(
+            (0.0..=100.0).contains(&reading.cpu) && reading.memory > 0.0 && reading.memory < 100.0,
+            "{reading:?}"
+        );
+    }
+}
