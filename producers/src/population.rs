@@ -10,34 +10,44 @@ use millrace_wire::{Timestamp, topic};
 use crate::generator::rounded;
 use crate::{Random, Record, Reference, Zipf};
 
-/// A city, its country and currency, and where it is.
-type City = (&'static str, &'static str, &'static str, f64, f64);
+/// A city.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct City {
+    name: &'static str,
+    country: &'static str,
+    currency: &'static str,
+    at: Location,
+}
+
+const fn city(name: &'static str, country: &'static str, currency: &'static str, lat: f64, lon: f64) -> City {
+    City { name, country, currency, at: Location { lat, lon } }
+}
 
 /// Where users live and merchants are.
 const CITIES: [City; 16] = [
-    ("London", "GB", "GBP", 51.51, -0.13),
-    ("Manchester", "GB", "GBP", 53.48, -2.24),
-    ("Paris", "FR", "EUR", 48.86, 2.35),
-    ("Lyon", "FR", "EUR", 45.76, 4.84),
-    ("Berlin", "DE", "EUR", 52.52, 13.40),
-    ("Munich", "DE", "EUR", 48.14, 11.58),
-    ("Madrid", "ES", "EUR", 40.42, -3.70),
-    ("Rome", "IT", "EUR", 41.90, 12.50),
-    ("Vienna", "AT", "EUR", 48.21, 16.37),
-    ("Utrecht", "NL", "EUR", 52.09, 5.12),
-    ("New York", "US", "USD", 40.75, -73.95),
-    ("Chicago", "US", "USD", 41.85, -87.75),
-    ("Austin", "US", "USD", 30.27, -97.74),
-    ("Denver", "US", "USD", 39.74, -104.99),
-    ("Atlanta", "US", "USD", 33.75, -84.39),
-    ("Phoenix", "US", "USD", 33.45, -112.07),
+    city("London", "GB", "GBP", 51.51, -0.13),
+    city("Manchester", "GB", "GBP", 53.48, -2.24),
+    city("Paris", "FR", "EUR", 48.86, 2.35),
+    city("Lyon", "FR", "EUR", 45.76, 4.84),
+    city("Berlin", "DE", "EUR", 52.52, 13.40),
+    city("Munich", "DE", "EUR", 48.14, 11.58),
+    city("Madrid", "ES", "EUR", 40.42, -3.70),
+    city("Rome", "IT", "EUR", 41.90, 12.50),
+    city("Vienna", "AT", "EUR", 48.21, 16.37),
+    city("Utrecht", "NL", "EUR", 52.09, 5.12),
+    city("New York", "US", "USD", 40.75, -73.95),
+    city("Chicago", "US", "USD", 41.85, -87.75),
+    city("Austin", "US", "USD", 30.27, -97.74),
+    city("Denver", "US", "USD", 39.74, -104.99),
+    city("Atlanta", "US", "USD", 33.75, -84.39),
+    city("Phoenix", "US", "USD", 33.45, -112.07),
 ];
 /// Where they also go.
 const FAR: [City; 4] = [
-    ("Kyoto", "JP", "JPY", 35.01, 135.75),
-    ("Nairobi", "KE", "KES", -1.29, 36.82),
-    ("São Paulo", "BR", "BRL", -23.56, -46.64),
-    ("Chiang Mai", "TH", "THB", 18.79, 98.99),
+    city("Kyoto", "JP", "JPY", 35.01, 135.75),
+    city("Nairobi", "KE", "KES", -1.29, 36.82),
+    city("São Paulo", "BR", "BRL", -23.56, -46.64),
+    city("Chiang Mai", "TH", "THB", 18.79, 98.99),
 ];
 /// A home is within so many degrees of its city.
 const SUBURBS: f64 = 0.04;
@@ -155,7 +165,7 @@ impl Population {
             id: format_compact!("m-{number:03}"),
             category: CATEGORIES.get(number % CATEGORIES.len()).copied().unwrap_or(("other", 20.0)),
             risk: habits.one_of(&RISKS, ("low", 0.5)),
-            currency: city.2,
+            currency: city.currency,
             city,
             number,
         }
@@ -167,7 +177,7 @@ impl Population {
             let person = self.person(number);
             let user = User {
                 user_id: person.id.clone(),
-                home_country: CompactString::const_new(person.home.1),
+                home_country: CompactString::const_new(person.home.country),
                 home_location: Some(person.home()),
                 segment: CompactString::const_new(person.segment.0),
             };
@@ -184,9 +194,9 @@ impl Population {
             let shop = self.shop(number);
             let merchant = Merchant {
                 merchant_id: shop.id.clone(),
-                name: format_compact!("{} {} {}", shop.city.0, shop.category.0, shop.number),
+                name: format_compact!("{} {} {}", shop.city.name, shop.category.0, shop.number),
                 category: CompactString::const_new(shop.category.0),
-                country: CompactString::const_new(shop.city.1),
+                country: CompactString::const_new(shop.city.country),
                 risk_class: CompactString::const_new(shop.risk.0),
             };
             let value = serde_json::to_vec(&merchant).ok()?;
@@ -228,7 +238,8 @@ impl Person {
     }
 
     fn near(&self, city: City) -> Location {
-        Location { lat: rounded(city.3 + self.suburb.0), lon: rounded(city.4 + self.suburb.1) }
+        let (lat, lon) = (city.at.lat + self.suburb.0, city.at.lon + self.suburb.1);
+        Location { lat: rounded(lat), lon: rounded(lon) }
     }
 }
 

@@ -107,7 +107,7 @@ struct Buffers<L, R> {
 impl<A, B, KL, KR, L, R, N> IntervalJoin<A, B, KL, KR, L, R, N> {
     pub(super) fn new(left: A, right: B, kl: KL, kr: KR, interval: N, join: JoinType) -> Self {
         let held = Buffers {
-            // None before the job starts.
+            // Replaced when the job starts.
             interval: Interval::within(0),
             join,
             left: Buffer::default(),

@@ -164,7 +164,6 @@ where
     /// for those that are held. One that a shorter interval has dropped does not come back.
     ///
     /// A record with `time < watermark` is late. The name of the job and what describes it are taken from this side.
-    #[allow(clippy::type_complexity)]
     pub fn interval_join<R, B, KR, N>(
         self,
         right: Keyed<E, P, R, B, KR>,
