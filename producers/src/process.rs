@@ -196,8 +196,11 @@ async fn publish(
     }
 }
 
+/// A generator, its rate at the start, events/s, and how far out of order it is.
+type Source = (Box<dyn Generator>, f64, Disorder);
+
 /// Every stream with the rate that it starts at, and its disorder.
-fn generators(args: &GenerateArgs) -> std::io::Result<Vec<(Box<dyn Generator>, f64, Disorder)>> {
+fn generators(args: &GenerateArgs) -> std::io::Result<Vec<Source>> {
     let (seed, disorder) = (args.seed, args.disorder());
     Ok(vec![
         (Box::new(IotSensors::new(seed, args.sensors)), args.rate_iot_sensors, disorder),

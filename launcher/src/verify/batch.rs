@@ -29,11 +29,15 @@ pub struct Oracle {
     /// Whether a window has several results, of which the last one counts; otherwise it has one.
     pub updated: bool,
     /// Sessions: one result of several that lie in its window.
-    pub merge: Option<fn(&[Value]) -> Option<Value>>,
-    /// Amounts in a late record that is a partial sum: key, event time, number and sum.
-    pub partial: Option<fn(&Value) -> Option<(String, i64, f64, f64)>>,
+    pub merge: Option<Merge>,
+    /// Amounts in a late record that is a partial sum.
+    pub partial: Option<Partial>,
 }
 
+/// One result of several.
+pub type Merge = fn(&[Value]) -> Option<Value>;
+/// Key, event time, number and sum of a partial sum.
+pub type Partial = fn(&Value) -> Option<(String, i64, f64, f64)>;
 /// Parameters in force.
 pub type Params = serde_json::Map<String, Value>;
 /// Start (inclusive) and end (exclusive), epoch ms.
@@ -183,7 +187,7 @@ mod tests {
     }
 
     fn shape(rows: Vec<Placed>, windows: Windows) -> Vec<(String, Window, usize)> {
-        group(rows, windows)
+        group(rows, windows, 0)
             .into_iter()
             .map(|((key, window), group)| (key, window, group.rows.len()))
             .collect()

@@ -225,8 +225,8 @@ fn compare(
         if let (Some(merge), []) = (oracle.merge, found.as_slice()) {
             // A session that was over when an event near its end came: two in the stream, one in batch.
             let inside = |(k, w): &(String, Window)| *k == key && w.0 >= window.0 && w.1 <= window.1;
-            let parts: Vec<_> =
-                results.extract_if(.., |place, _| inside(place)).flat_map(|(_, part)| part).collect();
+            let places: Vec<_> = results.keys().filter(|place| inside(place)).cloned().collect();
+            let parts: Vec<_> = places.iter().filter_map(|place| results.remove(place)).flatten().collect();
             found.extend(merge(&parts));
         }
         for (_, at, count, sum) in

@@ -89,7 +89,13 @@ impl<E: 'static> AppTask<E> {
             if let Some(input) = at.and_then(|at| self.inputs.get_mut(at)) {
                 input.next_offset = stored.next_offset;
                 match &mut input.time {
-                    Time::Stream(_, generator) => generator.restore(stored.max),
+                    Time::Stream(number, generator) => {
+                        generator.restore(stored.max);
+                        if stored.max.is_some() {
+                            // Otherwise the slowest stream would be whichever has had no record since.
+                            self.multiplexer.update(*number, generator.watermark());
+                        }
+                    }
                     Time::Reference => {}
                     Time::Repartition(downstream) => downstream.max = stored.max,
                 }

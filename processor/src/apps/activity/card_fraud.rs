@@ -94,7 +94,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         .pattern(velocity, TimeDomain::Event)
         .filter_map(|found, _, ctx| match found {
             Detected::Match { stages, .. } => {
-                let all: Vec<Payment> = stages.get(PAYMENTS).iter().cloned().collect();
+                let all: Vec<Payment> = stages.get(PAYMENTS).to_vec();
                 alert("VELOCITY", Severity::High, &all, Timestamp(ctx.now))
             }
             Detected::TimedOut { .. } => None,
