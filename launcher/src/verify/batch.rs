@@ -119,17 +119,19 @@ impl Group {
     }
 }
 
-/// Rows by key and window. Windows wait for late rows for `lateness`, ms.
+/// Rows by key and window. Windows wait for late rows for `lateness`, ms. `shared`: a row that is too late for a window may be
+/// in time for another one, or by another stream.
 pub fn group(
     rows: impl IntoIterator<Item = Placed>,
     windows: Windows,
     lateness: i64,
+    shared: bool,
 ) -> BTreeMap<(String, Window), Group> {
     let mut groups = BTreeMap::<(String, Window), Group>::new();
     let mut put = |window: Window, placed: &Placed| {
         let group = groups.entry((placed.row.key.clone(), window)).or_default();
         let overlap = matches!(windows, Windows::Sliding { size, slide } if slide < size);
-        group.uncertain |= overlap && placed.ahead >= window.1 - 1 + lateness;
+        group.uncertain |= (overlap || shared) && placed.ahead >= window.1 - 1 + lateness;
         group.rows.push(placed.row.clone());
         group.places.insert(placed.place);
     };
@@ -187,7 +189,7 @@ mod tests {
     }
 
     fn shape(rows: Vec<Placed>, windows: Windows) -> Vec<(String, Window, usize)> {
-        group(rows, windows, 0)
+        group(rows, windows, 0, false)
             .into_iter()
             .map(|((key, window), group)| (key, window, group.rows.len()))
             .collect()
@@ -214,7 +216,7 @@ mod tests {
     #[test]
     fn a_window_that_was_perhaps_over_when_a_row_came_is_not_judged() {
         let sliding = Windows::Sliding { size: 10, slide: 5 };
-        let groups = group([Placed { ahead: 14, ..placed(0, "a", 12) }], sliding, 0);
+        let groups = group([Placed { ahead: 14, ..placed(0, "a", 12) }], sliding, 0, false);
         assert_eq!(groups.into_values().map(|group| group.uncertain).collect::<Vec<_>>(), [true, false]);
     }
 

@@ -208,7 +208,8 @@ fn compare(
             results.entry(place).or_default().push(value);
         }
     })?;
-    let groups = batch::group(rows, (oracle.windows)(params), jobs::lateness(params));
+    let groups =
+        batch::group(rows, (oracle.windows)(params), jobs::lateness(params), oracle.streams.len() > 1);
     let over = |window: Window, group: &Group| {
         let partitions: BTreeSet<i32> = group.places.iter().map(|(partition, _)| *partition).collect();
         let event_time = newest.event_time(oracle, &partitions);
