@@ -36,6 +36,12 @@ pub struct Stats {
     pub emitted: u64,
     /// Violations.
     pub violations: u64,
+    /// Records that belong to windows, late ones included.
+    #[serde(skip)]
+    pub windowed: u64,
+    /// Those of them that came when the first window that they belong to had given its result, late ones included.
+    #[serde(skip)]
+    pub tardy: u64,
 }
 
 impl Add for Stats {
@@ -49,6 +55,8 @@ impl Add for Stats {
             done: self.done + other.done,
             emitted: self.emitted + other.emitted,
             violations: self.violations + other.violations,
+            windowed: self.windowed + other.windowed,
+            tardy: self.tardy + other.tardy,
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Descriptor {
     pub outputs: &'static [&'static str],
     /// JSON Schema of its parameters.
     pub schema: Value,
+    /// Whether all of its results are alerts.
+    pub alerts: bool,
 }
 
 /// A job, as its task sees it.

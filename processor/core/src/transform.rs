@@ -356,7 +356,8 @@ mod tests {
         );
         let (stats, pending) = (test.job().stats(), test.job().pending());
         // Seven for each of two branches, and six more copies.
-        let expected = Stats { records: 20, filtered: 12, late: 0, done: 4, emitted: 4, violations: 0 };
+        let expected =
+            Stats { records: 20, filtered: 12, done: 4, emitted: 4, windowed: 4, ..Stats::default() };
         assert_eq!((stats, pending), (expected, 4));
         test.restore();
         test.watermark(9);

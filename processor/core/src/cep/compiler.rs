@@ -4,13 +4,18 @@
 //! elements become edges that pass them by, and `not_*` elements become guards on the edges that cross them. So there are
 //! no empty transitions, and a partial match is one state with a set of edges that are still open.
 
+mod draft;
+mod finish;
+
 use std::sync::Arc;
 
 use super::condition::Condition;
 use super::limits::{CompileError, Limits};
-use super::nfa::{Edge, Ending, Guard, Nfa, Skip, State, Step};
-use super::pattern::{AfterMatch, Body, Contiguity, Element, Inner, Pattern, Quantifier, Times};
+use super::nfa::{Nfa, Step};
+use super::pattern::{Body, Contiguity, Element, Inner, Pattern, Quantifier, Times};
 use super::predicate::Predicate;
+pub(super) use draft::StageDraft;
+use draft::{Draft, EdgeDraft, Entry, Fragment, Not, Scope, Tail};
 
 /// Edges that leave one state; one bit of a word each, and one for the end.
 const EDGES: usize = 63;
@@ -48,75 +53,6 @@ pub(super) struct Compiler {
     loops: usize,
     /// Of the loops around the element at hand.
     until: Vec<Shared>,
-}
-
-pub(super) struct StageDraft {
-    pub(super) name: Arc<str>,
-    pub(super) text: String,
-    pub(super) condition: Option<Shared>,
-}
-
-/// A state in the making.
-#[derive(Default)]
-struct Draft {
-    stage: Option<usize>,
-    until: Vec<Shared>,
-    edges: Vec<EdgeDraft>,
-    stops: Vec<(Not, Scope)>,
-}
-
-struct EdgeDraft {
-    target: usize,
-    step: Step,
-    nots: Vec<Not>,
-    /// Loops that the edge enters or repeats.
-    tags: Vec<usize>,
-    /// Greedy loops that the edge leaves or passes by.
-    greedy: Vec<usize>,
-}
-
-/// A `not_*` element.
-#[derive(Clone)]
-struct Not {
-    stage: usize,
-    only_next: bool,
-    condition: Option<Shared>,
-}
-
-/// Which edges can't take an event that ends the partial match.
-#[derive(Clone, Copy)]
-enum Scope {
-    Loop(usize),
-    All,
-}
-
-/// A way into a fragment.
-#[derive(Clone)]
-struct Entry {
-    target: usize,
-    /// `None`: as the fragment itself follows what precedes.
-    step: Option<Step>,
-    nots: Vec<Not>,
-    tags: Vec<usize>,
-    greedy: Vec<usize>,
-}
-
-/// A state from which a fragment can be left.
-#[derive(Clone)]
-struct Tail {
-    source: usize,
-    nots: Vec<Not>,
-    /// So many of `nots` have an element behind them: they do not trail.
-    crossed: usize,
-    greedy: Vec<usize>,
-}
-
-/// Part of an automaton.
-struct Fragment {
-    entries: Vec<Entry>,
-    tails: Vec<Tail>,
-    /// It can be left out: what one crosses then.
-    pass: Option<(Vec<Not>, Vec<usize>)>,
 }
 
 pub(super) fn place(element: &Element) -> String {
@@ -374,140 +310,6 @@ impl Compiler {
                 Ok(Fragment { entries: vec![entry], tails: vec![tail], pass: None })
             }
         }
-    }
-
-    fn finish(self, pattern: &Pattern, tails: &[Tail]) -> Result<Nfa, CompileError> {
-        let skip = self.skip(&pattern.after_match)?;
-        let mut states = Vec::with_capacity(self.drafts.len());
-        for (number, draft) in self.drafts.iter().enumerate() {
-            let ends: Vec<&Tail> = tails.iter().filter(|tail| tail.source == number).collect();
-            states.push(self.state(draft, number, &ends, pattern.within)?);
-        }
-        Ok(Nfa {
-            states,
-            stages: self.stages.iter().map(|stage| stage.name.clone()).collect(),
-            conditions: self.stages.into_iter().map(|stage| stage.text).collect(),
-            within: pattern.within,
-            skip,
-            limits: self.limits,
-        })
-    }
-
-    fn skip(&self, strategy: &AfterMatch) -> Result<Skip, CompileError> {
-        let stage = |name: &String| {
-            let at = self.stages.iter().position(|stage| *stage.name == **name);
-            at.and_then(|at| u16::try_from(at).ok())
-                .ok_or_else(|| CompileError::UnknownStage("`after_match`".to_owned(), name.clone()))
-        };
-        Ok(match strategy {
-            AfterMatch::NoSkip => Skip::None,
-            AfterMatch::ToNext => Skip::ToNext,
-            AfterMatch::PastLast => Skip::PastLast,
-            AfterMatch::ToFirst(name) => Skip::ToFirst(stage(name)?),
-            AfterMatch::ToLast(name) => Skip::ToLast(stage(name)?),
-        })
-    }
-
-    fn state(
-        &self,
-        draft: &Draft,
-        number: usize,
-        ends: &[&Tail],
-        within: Option<i64>,
-    ) -> Result<State, CompileError> {
-        let mask = |wanted: &dyn Fn(&EdgeDraft) -> bool| {
-            draft
-                .edges
-                .iter()
-                .enumerate()
-                .filter(|(_, e)| wanted(e))
-                .fold(0, |bits, (i, _)| bits | 1_u64 << i)
-        };
-        let tagged =
-            |greedy: &[usize]| mask(&|edge: &EdgeDraft| edge.tags.iter().any(|tag| greedy.contains(tag)));
-        let mut guards: Vec<Guard> = Vec::new();
-        let mut guard = |not: &Not, takes: u64, closes: u64| {
-            // The same element on several edges is one guard.
-            let condition = not.condition.clone();
-            match guards.iter_mut().find(|g| g.stage == not.stage) {
-                Some(same) => {
-                    same.takes |= takes;
-                    same.closes |= closes;
-                }
-                None => guards.push(Guard {
-                    stage: not.stage,
-                    condition,
-                    only_next: not.only_next,
-                    takes,
-                    closes,
-                }),
-            }
-        };
-        let edges: Vec<Edge> = draft
-            .edges
-            .iter()
-            .enumerate()
-            .map(|(i, edge)| {
-                let target = self.drafts.get(edge.target);
-                Edge {
-                    target: u32::try_from(edge.target).unwrap_or(u32::MAX),
-                    stage: target.and_then(|target| target.stage).unwrap_or_default(),
-                    step: edge.step,
-                    condition: target
-                        .and_then(|target| self.stages.get(target.stage?))
-                        .and_then(|stage| stage.condition.clone()),
-                    until: target.map(|target| target.until.clone()).unwrap_or_default(),
-                    blocked_by: tagged(&edge.greedy) & !(1 << i),
-                }
-            })
-            .collect();
-        let end_bit = 1_u64 << edges.len();
-        let mut accepting = false;
-        let mut ending = None;
-        // What a match waits for at its end blocks and closes like an edge.
-        let mut end_blocked_by = 0;
-        if number != START {
-            for (i, edge) in draft.edges.iter().enumerate() {
-                for not in &edge.nots {
-                    guard(not, if not.only_next { 1 << i } else { 0 }, 1 << i);
-                }
-            }
-            for tail in ends {
-                let trailing = tail.nots.get(tail.crossed..).unwrap_or_default();
-                if trailing.is_empty() {
-                    accepting = true;
-                    continue;
-                }
-                let never = trailing.iter().find(|not| !not.only_next);
-                if let (Some(not), None) = (never, within) {
-                    let name = self.stages.get(not.stage).map(|stage| stage.name.to_string());
-                    return Err(CompileError::NotFollowedByWithoutWithin(name.unwrap_or_default()));
-                }
-                ending = Some(if never.is_some() { Ending::AfterWithin } else { Ending::AfterNext });
-                end_blocked_by |= tagged(&tail.greedy);
-                for not in &tail.nots {
-                    guard(not, 0, end_bit);
-                }
-            }
-            let all = u64::MAX;
-            for (not, scope) in &draft.stops {
-                let takes = match scope {
-                    Scope::All => all,
-                    Scope::Loop(number) => tagged(&[*number]),
-                };
-                guard(not, takes, all);
-            }
-        }
-        let open = if ending.is_some() { end_bit | (end_bit - 1) } else { end_bit - 1 };
-        Ok(State {
-            stage: draft.stage.and_then(|stage| u16::try_from(stage).ok()),
-            edges,
-            guards,
-            accepting,
-            ending,
-            end_blocked_by,
-            open,
-        })
     }
 }
 

@@ -1,27 +1,27 @@
 //! The task of an app: the one place where the order of things is decided.
 
-use super::stored::{EntryKey, META, Meta, VALVES, Valves};
+use super::handover::{Downstream, Told};
+use super::stored::{EntryKey, META, Meta, VALVES, Valves, WINDOWED, Windowed};
 use super::{App, Input, JobStatus, Parsed, Record, Refused, SourceKind, Task, Totals};
 use crate::effect::Effects;
 use crate::invariant::Violation;
 use crate::job::Job;
-use crate::repartition::{self, MARKER_EVERY, Message};
 use crate::state::{Change, StateError, Table, decode, encode};
 use crate::stream::{Origin, Scope};
 use crate::time::Watermark;
-use crate::watermark::{Bounded, InvalidIdleTimeout, Marker, Multiplexer, Progress, Valve};
+use crate::watermark::{Bounded, InvalidIdleTimeout, Multiplexer, Progress, Valve};
 
 pub(super) struct AppTask<E: 'static> {
     pub(super) app: App<E>,
-    partition: i32,
+    pub(super) partition: i32,
     pub(super) jobs: Vec<Box<dyn Job<E>>>,
     pub(super) inputs: Vec<SourceState>,
     pub(super) multiplexer: Multiplexer,
-    now: i64,
+    pub(super) now: i64,
     pub(super) totals: Totals,
     dirty: bool,
     scratch: Vec<u8>,
-    told: Told,
+    pub(super) told: Told,
 }
 
 pub(super) struct SourceState {
@@ -37,22 +37,6 @@ pub(super) enum Time {
     Reference,
     /// That of a second stage.
     Repartition(Box<Downstream>),
-}
-
-/// Event time of a second stage.
-pub(super) struct Downstream {
-    pub valve: Valve,
-    pub max: Option<i64>,
-    /// Whose second stage.
-    job: usize,
-}
-
-/// What the other tasks know of this one's progress.
-#[derive(Default)]
-struct Told {
-    watermark: Option<Watermark>,
-    idle: bool,
-    at: i64,
 }
 
 impl SourceState {
@@ -165,68 +149,6 @@ impl<E: 'static> AppTask<E> {
         }
     }
 
-    /// A record of a repartition topic.
-    fn repartitioned(&mut self, record: &Record<'_>, effects: &mut Effects) {
-        let (Some(this), Some(Time::Repartition(downstream))) = (
-            self.app.sources.get(record.source),
-            self.inputs.get_mut(record.source).map(|input| &mut input.time),
-        ) else {
-            return;
-        };
-        let Downstream { valve, max, job } = &mut **downstream;
-        let Some(job) = self.jobs.get_mut(*job) else {
-            return effects.dead("no job reads this repartition topic".to_owned());
-        };
-        let mut scope = Scope {
-            now: self.now,
-            watermark: valve.watermark(),
-            max_seen: *max,
-            origin: None,
-            effects: &mut *effects,
-        };
-        let message = record.value.ok_or_else(|| "it has no value".to_owned()).and_then(Message::read);
-        let read = match message {
-            Ok(Message::Record { at, origin, record: json }) => {
-                *max = (*max).max(Some(at.0));
-                scope.max_seen = *max;
-                let source = origin.and_then(|(topic, partition, offset)| {
-                    let source = self.app.sources.iter().find(|source| source.topic == topic)?;
-                    Some(Origin { topic: source.topic, partition, offset })
-                });
-                scope.origin = Some(source.unwrap_or(Origin {
-                    topic: this.topic,
-                    partition: self.partition,
-                    offset: record.offset,
-                }));
-                job.second_stage().map_or(Ok(()), |stage| stage.record(json, at, &mut scope))
-            }
-            Ok(Message::Progress { from, watermark, idle }) => {
-                let channel = usize::try_from(from).unwrap_or(usize::MAX);
-                let markers = if idle {
-                    [Marker::Watermark(watermark), Marker::Idle]
-                } else {
-                    [Marker::Active, Marker::Watermark(watermark)]
-                };
-                for marker in markers {
-                    if let Some(risen) = valve.marker(channel, marker).advanced
-                        && let Some(stage) = job.second_stage()
-                    {
-                        scope.watermark = risen;
-                        stage.watermark(&mut scope);
-                    }
-                }
-                Ok(())
-            }
-            Err(reason) => Err(reason),
-        };
-        if let Err(reason) = read {
-            let mut stats = job.stats();
-            stats.violation(Violation::ForeignRecord);
-            job.restore_stats(stats);
-            effects.dead(reason);
-        }
-    }
-
     fn combine(&mut self, effects: &mut Effects) {
         let before = self.multiplexer.watermark();
         if let Some(watermark) = self.multiplexer.combine().advanced {
@@ -269,24 +191,6 @@ impl<E: 'static> AppTask<E> {
             self.combine(effects);
         }
         self.tell(effects);
-    }
-
-    /// Tells the second stages of all tasks how far this one is, if there is news.
-    fn tell(&mut self, effects: &mut Effects) {
-        let (watermark, idle) = (self.multiplexer.watermark(), self.multiplexer.is_idle());
-        let known = self.told.watermark.unwrap_or(Watermark::NONE);
-        let due = idle != self.told.idle || watermark > known && self.now >= self.told.at + MARKER_EVERY;
-        let repartitions = || self.app.sources.iter().filter(|source| source.kind == SourceKind::Repartition);
-        if !due || repartitions().next().is_none() {
-            return;
-        }
-        // What is held was in time: it goes before the marker.
-        self.flush(effects);
-        let progress = repartition::progress(self.partition, watermark, idle);
-        for source in self.app.sources.iter().filter(|source| source.kind == SourceKind::Repartition) {
-            effects.marker(source.topic, self.app.partitions, &progress);
-        }
-        self.told = Told { watermark: Some(watermark), idle, at: self.now };
     }
 }
 
@@ -374,6 +278,10 @@ impl<E: 'static> Task for AppTask<E> {
             }
             ("", VALVES) => {
                 self.load_valves(value.map(decode::<Valves>).transpose()?.unwrap_or_default());
+                return Ok(true);
+            }
+            ("", WINDOWED) => {
+                self.load_windowed(value.map(decode::<Windowed>).transpose()?.unwrap_or_default());
                 return Ok(true);
             }
             _ => {}

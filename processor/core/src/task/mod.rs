@@ -1,6 +1,7 @@
 //! Apps and their tasks. A task is one partition of every topic of an app: a deterministic state machine.
 
 mod app;
+mod handover;
 mod stored;
 
 use serde::{Deserialize, Serialize};

@@ -52,6 +52,11 @@ pub(super) const META: u16 = 0;
 /// See [`Valves`].
 pub(super) const VALVES: u16 = 1;
 
+/// [`Stats::windowed`] and [`Stats::tardy`] by job: an entry of its own, which apps without windows do not have.
+pub(super) type Windowed = Vec<(String, u64, u64)>;
+/// See [`Windowed`].
+pub(super) const WINDOWED: u16 = 2;
+
 impl<E: 'static> AppTask<E> {
     pub(super) fn meta(&self) -> Meta {
         Meta {
@@ -105,7 +110,8 @@ impl<E: 'static> AppTask<E> {
             let Some(job) = self.jobs.iter_mut().find(|job| job.descriptor().name == stored.name) else {
                 continue;
             };
-            job.restore_stats(stored.stats);
+            let Stats { windowed, tardy, .. } = job.stats();
+            job.restore_stats(Stats { windowed, tardy, ..stored.stats });
             if stored.params_version != job.params_version() {
                 let values: Map<String, Value> =
                     serde_json::from_str(&stored.params).map_err(|e| StateError::Damaged(e.to_string()))?;
@@ -135,6 +141,21 @@ impl<E: 'static> AppTask<E> {
         }
     }
 
+    fn windowed(&self) -> Windowed {
+        let jobs = self.jobs.iter().map(|job| (job.descriptor().name.to_owned(), job.stats()));
+        jobs.filter(|(_, stats)| stats.windowed > 0)
+            .map(|(name, stats)| (name, stats.windowed, stats.tardy))
+            .collect()
+    }
+
+    pub(super) fn load_windowed(&mut self, all: Windowed) {
+        for (name, windowed, tardy) in all {
+            if let Some(job) = self.jobs.iter_mut().find(|job| job.descriptor().name == name) {
+                job.restore_stats(Stats { windowed, tardy, ..job.stats() });
+            }
+        }
+    }
+
     /// The task's own entries of state.
     pub(super) fn own(&self, entry: &mut Change<'_>) {
         let (mut key, mut value) = (Vec::new(), Vec::new());
@@ -145,6 +166,12 @@ impl<E: 'static> AppTask<E> {
         if !valves.is_empty() {
             encode(&EntryKey { job: "", table: VALVES, key: &[] }, &mut key);
             encode(&valves, &mut value);
+            entry(&key, Some(&value));
+        }
+        let windowed = self.windowed();
+        if !windowed.is_empty() {
+            encode(&EntryKey { job: "", table: WINDOWED, key: &[] }, &mut key);
+            encode(&windowed, &mut value);
             entry(&key, Some(&value));
         }
     }

@@ -162,13 +162,13 @@ where
         let mut kept = false;
         let mut keep =
             |ctx: &mut Context<'_, P>| if std::mem::replace(&mut kept, true) { 0 } else { ctx.keep() };
-        let mut assigned = false;
+        let (mut assigned, mut tardy) = (false, false);
         let open = |window: &Assigned| window.cleanup > watermark;
         // One epoch, but for a time after a change.
         for epoch in schedule.epochs() {
             if let Some(slicing) = rules.slicing(*epoch) {
-                let Some((_, last)) = slicing.starts(t) else { continue };
-                assigned = true;
+                let Some((first, last)) = slicing.starts(t) else { continue };
+                (assigned, tardy) = (true, tardy || slicing.window(first).last() <= watermark);
                 if slicing.cleanup(last) > watermark {
                     arrival.owned = keep(ctx);
                     let slices = slices.entry(epoch.id).or_default();
@@ -177,13 +177,17 @@ where
             } else if let Some(session) = epoch.session(t, || gap(record, ctx.params)) {
                 assigned = true;
                 // A session is judged after merging: an old record is in time if it joins a live one.
-                if open(&epoch.assigned(session)) || panes.meets(key, session, epoch) {
+                let is_open = open(&epoch.assigned(session));
+                tardy |= is_open && session.last() <= watermark;
+                if is_open || panes.meets(key, session, epoch) {
                     arrival.owned = keep(ctx);
                     panes.add_session(&arrival, session, epoch, &mut firing(function, ctx, out));
                 }
             } else {
                 // They end in this order: those behind the first that is open are open.
-                let mut windows = epoch.assign(t).inspect(|_| assigned = true);
+                let mut windows = epoch.assign(t).inspect(|assigned_to| {
+                    (assigned, tardy) = (true, tardy || assigned_to.window.last() <= watermark);
+                });
                 if let Some(first) = windows.find(open) {
                     arrival.owned = keep(ctx);
                     panes.add(&arrival, first, windows, &mut firing(function, ctx, out));
@@ -191,10 +195,13 @@ where
             }
         }
         match (kept, assigned) {
-            (true, _) => {}
+            (true, _) => ctx.windowed(tardy),
             // Between two windows, and not too late for them.
             (false, false) if schedule.skips(t, watermark) => ctx.filtered(),
-            (false, _) => ctx.late(),
+            (false, _) => {
+                ctx.windowed(true);
+                ctx.late();
+            }
         }
     }
 

@@ -311,3 +311,43 @@ fn windows_of_windows_of_the_same_size_are_not_late() {
     assert!(stats.balances(pending) && stats.late == 0 && pending == 0, "{stats:?}");
     assert!(test.rest().is_empty());
 }
+
+#[test]
+fn what_comes_after_the_first_result_is_counted() {
+    let waiting = || {
+        job::<Event, Live>("waiting", "Counts.")
+            .source(|event: &Event| Some(event))
+            .key_by(|event| &event.0)
+            .window(|live| {
+                if live.slide == 0 { WindowSpec::tumbling(10) } else { WindowSpec::sliding(20, live.slide) }
+            })
+            .allowed_lateness(|_| 5)
+            .aggregate(Count)
+            .map(|r, _, _| (r.window.start, r.window.end, r.value))
+            .to(|_| ("out", ""))
+    };
+    let counted = |test: &mut Harness<Event>| {
+        let stats = test.job().stats();
+        (stats.windowed, stats.tardy)
+    };
+    let mut test = Harness::new(waiting);
+    test.record(&event(), 3);
+    test.watermark(8);
+    test.record(&event(), 4);
+    assert_eq!(counted(&mut test), (2, 0));
+    test.watermark(9);
+    test.record(&event(), 5); // corrects the result
+    test.restore();
+    test.watermark(14);
+    test.record(&event(), 6); // late
+    assert_eq!(counted(&mut test), (4, 2));
+
+    let mut test = Harness::new(waiting);
+    test.params(1, &json!({"slide": 5})).unwrap();
+    test.record(&event(), 30);
+    test.watermark(31);
+    test.record(&event(), 20); // [5, 25) has given its result
+    test.record(&event(), 29); // [10, 30) too
+    test.record(&event(), 31);
+    assert_eq!(counted(&mut test), (4, 2));
+}

@@ -6,28 +6,28 @@
 // All of this is test code.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod jobs;
+
 use std::collections::VecDeque;
 use std::fmt::Debug;
 
-use millrace_core::aggregate::{
-    Avg, Count, Distinct, DistinctCount, Moments, QuantileSketch, Quantiles, TopN, Variance,
-};
+use millrace_core::aggregate::{Distinct, DistinctCount, Moments, QuantileSketch, Quantiles, TopN, Variance};
 use millrace_core::anomaly::{Ewma, EwmaState, Hours, Last, Mad, Sample, valid};
-use millrace_core::cep::{FieldValue, Fields, Pattern, field};
-use millrace_core::join::{Interval, JoinType, JoinWindows};
-use millrace_core::params::{NoParams, merge};
-use millrace_core::process::{Current, ProcessContext, ProcessFunction, Timer};
+use millrace_core::cep::Pattern;
+use millrace_core::params::merge;
 use millrace_core::state::{KeyedState, StateError, Table, decode, encode};
-use millrace_core::stream::{Job, Scope, job};
+use millrace_core::stream::Scope;
 use millrace_core::task::{App, Application, Input, Parsed, Record, Source, SourceKind};
 use millrace_core::testing::Harness;
 use millrace_core::watermark::BoundedOutOfOrderness;
-use millrace_core::window::{Aggregate, Schedule, Trigger, WindowSpec};
-use millrace_core::{Effects, EventTime, TimeDomain, TimeWindow, Watermark};
+use millrace_core::window::{Aggregate, Schedule, WindowSpec};
+use millrace_core::{Effects, EventTime, TimeWindow, Watermark};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use jobs::{JOBS, Reading, aggregated, key, readings, searching, value, windows};
 
 /// What is done to bytes.
 #[derive(Debug, Clone)]
@@ -83,149 +83,6 @@ fn survives<T: Serialize + DeserializeOwned>(value: &T, damage: &Damage) -> Opti
     assert!(decode::<T>(&bytes).is_ok());
     Some(read)
 }
-
-type Reading = (String, f64);
-
-fn value(reading: &Reading) -> f64 {
-    reading.1
-}
-
-fn key(reading: &Reading) -> &str {
-    &reading.0
-}
-
-fn readings() -> Vec<Reading> {
-    (0..40).map(|i| (format!("k{}", i % 7), f64::from(i) * 1.5 - 20.0)).collect()
-}
-
-fn aggregated<A: Aggregate<Reading>>(aggregate: &A) -> A::Acc {
-    let mut acc = aggregate.create();
-    readings().iter().for_each(|reading| aggregate.add(&mut acc, reading, EventTime(0)));
-    acc
-}
-
-fn windows() -> Box<dyn Job<Reading>> {
-    job::<Reading, NoParams>("windows", "Readings of ten seconds.")
-        .source(|reading: &Reading| Some(reading))
-        .key_by(key)
-        .window(|_| WindowSpec::tumbling(10_000))
-        .allowed_lateness(|_| 5_000)
-        .aggregate((Count, Avg(value)))
-        .map(|result, _, _| result.value)
-        .to(|_| ("out", ""))
-}
-
-fn sessions() -> Box<dyn Job<Reading>> {
-    job::<Reading, NoParams>("sessions", "Readings without a pause, twice.")
-        .source(|reading: &Reading| Some(reading))
-        .key_by(key)
-        .session_window(|_, _| 9_000)
-        .trigger(Trigger::Count { n: 2 })
-        .process(|window, _| window.value.len())
-        .map(|result, _, _| result.value)
-        .to(|_| ("out", ""))
-}
-
-/// Says goodbye ten seconds after the last reading of a key.
-struct Silence;
-
-impl ProcessFunction<NoParams, Reading> for Silence {
-    type State = Option<i64>;
-    type Out = String;
-
-    fn record(
-        &mut self,
-        _reading: &Reading,
-        at: EventTime,
-        deadline: &mut Current<Option<i64>>,
-        ctx: &mut ProcessContext<'_, '_, NoParams, String>,
-    ) {
-        if let Some(old) = deadline.replace(at.0 + 10_000) {
-            ctx.delete_timer(TimeDomain::Event, old);
-        }
-        ctx.register_timer(TimeDomain::Event, at.0 + 10_000);
-        ctx.register_timer(TimeDomain::Processing, 500);
-    }
-
-    fn timer(
-        &mut self,
-        timer: Timer,
-        deadline: &mut Current<Option<i64>>,
-        ctx: &mut ProcessContext<'_, '_, NoParams, String>,
-    ) {
-        if timer.domain == TimeDomain::Event {
-            **deadline = None;
-            ctx.collect(ctx.key().to_owned());
-        }
-    }
-}
-
-fn timers() -> Box<dyn Job<Reading>> {
-    job::<Reading, NoParams>("timers", "Keys that are silent.")
-        .source(|reading: &Reading| Some(reading))
-        .key_by(key)
-        .process(Silence)
-        .to(|key| ("out", key.as_str()))
-}
-
-fn interval_join() -> Box<dyn Job<Reading>> {
-    let side = || {
-        job::<Reading, NoParams>("interval", "Readings of the last five seconds, in pairs.")
-            .source(|reading: &Reading| Some(reading))
-            .key_by(key)
-    };
-    let last = Interval::new(-5_000, 0).unwrap();
-    side().interval_join(side(), move |_| last, JoinType::Full).to(|_| ("out", ""))
-}
-
-fn window_join() -> Box<dyn Job<Reading>> {
-    let side = || {
-        job::<Reading, NoParams>("joined", "Readings of ten seconds, in pairs.")
-            .source(|reading: &Reading| Some(reading))
-            .key_by(key)
-    };
-    let windows = JoinWindows::sliding(10_000, 5_000).unwrap();
-    side().window_join(side(), windows, JoinType::Left).to(|_| ("out", ""))
-}
-
-/// What a pattern looks at.
-#[derive(Debug, Clone, Serialize, serde::Deserialize)]
-struct Measured(String, f64);
-
-impl Fields for Measured {
-    fn field(&self, name: &str) -> FieldValue<'_> {
-        match name {
-            "value" => FieldValue::Number(self.1),
-            _ => FieldValue::Null,
-        }
-    }
-}
-
-fn pattern() -> Pattern {
-    Pattern::begin("low")
-        .where_(field("value").lt(10.0))
-        .one_or_more()
-        .followed_by("high")
-        .where_(field("value").gt(10.0))
-        .within(30_000)
-}
-
-fn patterns() -> Box<dyn Job<Reading>> {
-    searching(pattern())
-}
-
-fn searching(pattern: Pattern) -> Box<dyn Job<Reading>> {
-    job::<Reading, NoParams>("patterns", "Low, then high.")
-        .source(|reading: &Reading| Some(reading))
-        .map(|reading, _, _| Measured(reading.0.clone(), reading.1))
-        .key_by(|measured| &measured.0)
-        .pattern(move |_| pattern.clone(), TimeDomain::Event)
-        .to(|_| ("out", ""))
-}
-
-type Build = fn() -> Box<dyn Job<Reading>>;
-
-const JOBS: [Build; 6] = [windows, sessions, timers, interval_join, window_join, patterns];
 
 fn at(watermark: i64, effects: &mut Effects) -> Scope<'_> {
     Scope { now: 0, watermark: Watermark(watermark), max_seen: Some(50_000), origin: None, effects }
