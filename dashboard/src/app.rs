@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use leptos::prelude::*;
 
+use crate::components::apps::Apps;
 use crate::components::charts::Charts;
 use crate::components::controls::Controls;
 use crate::components::header::Header;
@@ -57,6 +58,7 @@ fn Overview() -> impl IntoView {
             <Charts/>
             <Controls/>
             <Results/>
+            <Apps/>
             <Ledger/>
             <System/>
         </main>

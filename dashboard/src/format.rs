@@ -2,6 +2,7 @@
 //! from UTC, so that every line here is tested on the host.
 
 use millrace_wire::telemetry::{TimeUse, WorkerState};
+use serde_json::Value;
 
 /// What stands where there is no number: never a zero that nobody measured.
 pub const NOTHING: &str = "–";
@@ -149,6 +150,28 @@ pub fn worker_state(state: &WorkerState) -> String {
     }
 }
 
+/// A part of everything, 0 to 1, in percent: never 100 % unless it is all of it, nor 0 % unless it is nothing.
+pub fn share(part: f64) -> String {
+    let percent = (part * 100.0).clamp(0.0, 100.0);
+    let shown = match percent {
+        p if p > 99.9 && p < 100.0 => 99.9,
+        p if p > 0.0 && p < 0.1 => 0.1,
+        p => p,
+    };
+    format!("{} %", decimals(shown, 1))
+}
+
+/// Names as somebody would type them; [`listed`] reads them again.
+pub fn list(items: &[Value]) -> String {
+    let names = items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// Names with commas between them.
+pub fn listed(text: &str) -> Value {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +206,20 @@ mod tests {
         assert_eq!(span(1_500), "1500 ms");
         assert_eq!(bytes(35_000), "34 KB");
         assert_eq!(bytes(2_147_483_648), "2 GB");
+    }
+
+    #[test]
+    fn a_share_is_all_or_nothing_only_if_it_is() {
+        let shown = [0.0, 0.000_1, 0.123_4, 0.999_99, 1.0].map(share);
+        assert_eq!(shown, ["0 %", "0.1 %", "12.3 %", "99.9 %", "100 %"]);
+    }
+
+    #[test]
+    fn lists_are_read_as_they_are_shown() {
+        let names = serde_json::json!(["books", "home & garden"]);
+        assert_eq!(list(names.as_array().unwrap()), "books, home & garden");
+        assert_eq!(listed(" books,home & garden ,, "), names);
+        assert_eq!(listed("  "), serde_json::json!([]));
     }
 
     #[test]

@@ -276,7 +276,7 @@ fn pass_on(command: Versioned, streams: &Streams, acks: &UnboundedSender<Ack>) {
                 .map(|scenario| Change::Scenario(scenario, record.issued_at_ms, settings.seconds));
             (stream, change)
         }
-        Command::Params { .. } => return,
+        Command::Params { .. } | Command::Checkpoint { .. } => return,
     };
     let Some(stream) = streams.get(name.as_str()) else {
         tracing::warn!(stream = name, version, "a command for a stream that is not generated here");

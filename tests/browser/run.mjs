@@ -188,8 +188,26 @@ await test('a window size that makes no sense is refused, in words', async () =>
   }
 });
 
+await test('a list is typed with commas between its names', async () => {
+  await page.locator('details[data-app="commerce"] > summary').click();
+  const segments = (names) => acknowledged('params-ack-commerce.segments', async () => {
+    await id('param-commerce.segments-categories').fill(names);
+    await id('params-apply-commerce.segments').click();
+  });
+  await segments('books,toys');
+  const inForce = () => page.evaluate(async () => {
+    const answer = await fetch('/api/v1/jobs/commerce.segments/params');
+    return (await answer.json()).params.categories;
+  });
+  assert.deepEqual(await inForce(), ['books', 'toys']);
+  await eventually('the field', SOON, () => id('param-commerce.segments-categories').inputValue(), (v) => v === 'books, toys');
+  await segments('');
+  assert.deepEqual(await inForce(), []);
+  await page.locator('details[data-app="commerce"] > summary').click();
+});
+
 await test('alerts, checkpoints, workers and components are on the page', async () => {
-  for (const name of ['alerts', 'checkpoints', 'workers', 'components']) {
+  for (const name of ['alerts', 'apps', 'checkpoints', 'workers', 'components']) {
     await eventually(name, 60, () => id(name).locator('tr').count(), (n) => n > 0);
   }
   for (const name of ['latency-p50', 'latency-p99', 'lag-records']) {

@@ -62,6 +62,12 @@ pub enum Command {
         /// Complete: a parameter that is absent takes its default.
         params: Map<String, Value>,
     },
+    /// The tasks of an app make a checkpoint now, those whose state has changed since the last one. It is for those who
+    /// run when it is given.
+    Checkpoint {
+        /// The app.
+        app: String,
+    },
 }
 
 /// A record of `millrace.control`.
@@ -86,6 +92,7 @@ impl Command {
             Self::Rate { stream, .. } => format!("rate/{stream}"),
             Self::Scenario { stream, .. } => format!("scenario/{stream}"),
             Self::Params { app, job, .. } => format!("params/{app}/{job}"),
+            Self::Checkpoint { app } => format!("checkpoint/{app}"),
         }
     }
 }

@@ -158,6 +158,8 @@ pub struct Overview {
     pub problems: Vec<ProblemNote>,
     /// Generated streams.
     pub streams: Vec<StreamGauge>,
+    /// Apps.
+    pub apps: Vec<AppGauge>,
     /// Jobs.
     pub jobs: Vec<JobGauge>,
     /// Consumer groups.
@@ -242,6 +244,26 @@ pub struct StreamGauge {
     pub age_ms: i64,
     /// The latest error, if delivery is failing now.
     pub error: Option<String>,
+}
+
+/// How an app did in the last minute, over all workers. A share is `None` when there was nothing to share.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct AppGauge {
+    /// App.
+    pub app: String,
+    /// Records read.
+    pub records_per_min: f64,
+    /// Results of the jobs that write nothing but alerts.
+    pub alerts_per_min: f64,
+    /// Window completeness, 0 to 1: of the records that belong to windows, those that came before the first one that they
+    /// belong to had given its result.
+    pub completeness: Option<f64>,
+    /// Share of the records that came too late, over the jobs that they concern, 0 to 1.
+    pub late_share: Option<f64>,
+    /// Share of the records that are dead letters, 0 to 1.
+    pub dead_share: Option<f64>,
+    /// Sessions of its workers that ended with an error, and violations of the engine's invariants.
+    pub errors_per_min: f64,
 }
 
 /// A job over all workers.

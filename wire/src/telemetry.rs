@@ -278,6 +278,12 @@ pub struct Job {
     pub params: Map<String, Value>,
     /// Violations of the engine's invariants: 0 unless there is a bug.
     pub violations: u64,
+    /// Records that belong to windows, late ones included.
+    #[serde(default)]
+    pub windowed: u64,
+    /// Those that came when the first window that they belong to had given its result, late ones included.
+    #[serde(default)]
+    pub tardy: u64,
 }
 
 /// What a job is, for people and forms.
@@ -296,6 +302,9 @@ pub struct JobDescriptor {
     /// JSON Schema of its parameters: an object whose properties carry title, description, type, limits, default and
     /// `x-unit`.
     pub schema: Value,
+    /// Whether all of its results are alerts.
+    #[serde(default)]
+    pub alerts: bool,
 }
 
 /// A completed checkpoint of one task.

@@ -20,6 +20,7 @@ use crate::clock::locked;
 use crate::control::Outcome;
 use crate::gateway::Gateway;
 use crate::problem::Refusal;
+use crate::telemetry::State as Telemetry;
 
 pub async fn rate(
     State(gateway): State<Arc<Gateway>>,
@@ -122,14 +123,12 @@ pub async fn params(
     let (mut complete, concerned) = {
         let state = locked(&gateway.state);
         let now = now_ms();
-        let runs = |body: &Frame| matches!(body, Frame::Processor(p) if p.apps.iter().any(|a| a.name == app));
-        let concerned: BTreeSet<String> =
-            state.living(now).filter(|(_, c)| runs(&c.frame.body)).map(|(name, _)| name.clone()).collect();
+        let concerned = workers_of(&state, &app, now);
         let in_force = state.params(&app, &job, now);
         let key = Command::Params { app: app.clone(), job: job.clone(), params: Default::default() }.key();
         let newest = state.newest_command(&key).and_then(|(version, record)| match &record.command {
             Command::Params { params, .. } => Some((*version, params.clone())),
-            Command::Rate { .. } | Command::Scenario { .. } => None,
+            _ => None,
         });
         // A command that is on its way counts already, so that two quick changes of different parameters both hold.
         let base = match (in_force, newest) {
@@ -145,7 +144,33 @@ pub async fn params(
     let written = gateway.commands.write(&session.username, command).await?;
     locked(&gateway.state).command(written.version, written.record.clone());
     drop(turn);
-    answer(written.acknowledged(concerned, "the workers, none of which is running").await)
+    answer(written.acknowledged(concerned, NO_WORKER).await)
+}
+
+pub async fn checkpoint(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(session): Extension<Session>,
+    Extension(Address(address)): Extension<Address>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let app = {
+        let state = locked(&gateway.state);
+        state.job(&id).ok_or_else(|| unknown_job(&state))?.app.clone()
+    };
+    gateway.database.audit(&session.username, &address, "checkpoint", &app).await;
+    let concerned = workers_of(&locked(&gateway.state), &app, now_ms());
+    let written = gateway.commands.write(&session.username, Command::Checkpoint { app }).await?;
+    answer(written.acknowledged(concerned, NO_WORKER).await)
+}
+
+/// For whom a command waits that no worker takes.
+const NO_WORKER: &str = "the workers, none of which is running";
+
+/// The living workers that run an app.
+fn workers_of(state: &Telemetry, app: &str, now_ms: i64) -> BTreeSet<String> {
+    let runs = |body: &Frame| matches!(body, Frame::Processor(p) if p.apps.iter().any(|a| a.name == app));
+    let workers = state.living(now_ms).filter(|(_, c)| runs(&c.frame.body));
+    workers.map(|(name, _)| name.clone()).collect()
 }
 
 fn merged(

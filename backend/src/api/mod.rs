@@ -100,6 +100,15 @@ fn routes() -> Routes {
         Operation { statuses: acknowledged, ..change("/jobs/{j}/params", "Change parameters of a job") };
     let rate =
         Operation { statuses: acknowledged, ..change("/producers/{p}/rate", "Change the rate of a stream") };
+    let checkpoint = Operation {
+        statuses: acknowledged,
+        ..Operation::new(
+            Method::POST,
+            "/jobs/{j}/checkpoints",
+            Some(Role::Operator),
+            "Have the app of a job make a checkpoint now",
+        )
+    };
     let scenario = Operation {
         statuses: acknowledged,
         ..Operation::new(
@@ -134,6 +143,7 @@ fn routes() -> Routes {
             read("/jobs/{j}/checkpoints", "Checkpoints, newest first").answer("CheckpointListing"),
             get(views::checkpoints),
         )
+        .add(checkpoint.answer("Acknowledgement"), post(commands::checkpoint))
         .add(read("/producers", "Generated streams").answer("ProducerListing"), get(views::producers))
         .add(rate.body("RateChange").answer("Acknowledgement"), put(commands::rate))
         .add(scenario.body("ScenarioStart").answer("Acknowledgement"), post(commands::scenario))

@@ -10,8 +10,8 @@ use millrace_wire::api::{
 };
 use millrace_wire::ledger::JobCount;
 use millrace_wire::live::{
-    ComponentGauge, GroupGauge, IndexerGauge, JobGauge, LedgerGauge, LedgerJob, Overview, ProblemNote,
-    Quantiles, StreamGauge, WorkerGauge,
+    AppGauge, ComponentGauge, GroupGauge, IndexerGauge, JobGauge, LedgerGauge, LedgerJob, Overview,
+    ProblemNote, Quantiles, StreamGauge, WorkerGauge,
 };
 use millrace_wire::scenario::Scenario;
 use millrace_wire::telemetry::{Checkpoint, Component, Provoked};
@@ -249,6 +249,12 @@ fn overview() -> Overview {
             error: Some("..".into()),
             scenario: Some(provoked()),
             ..StreamGauge::default()
+        }],
+        apps: vec![AppGauge {
+            completeness: Some(1.0),
+            late_share: Some(0.0),
+            dead_share: Some(0.0),
+            ..AppGauge::default()
         }],
         jobs: vec![JobGauge { watermark_ms: Some(0), watermark_lag_ms: Some(0), ..JobGauge::default() }],
         groups: vec![GroupGauge { lag_seconds: Some(0.1), ..GroupGauge::default() }],

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 /// Rates are means over this time.
 pub const WINDOW_MS: i64 = 5_000;
-/// Points older than this are forgotten (one is kept, to interpolate from).
-const KEEP_MS: i64 = 15_000;
+/// Points older than this are forgotten (one is kept, to interpolate from): a minute and what frames may be late.
+const KEEP_MS: i64 = 65_000;
 /// After this silence a rate runs out instead of standing still.
 const SILENCE_MS: i64 = 1_000;
 

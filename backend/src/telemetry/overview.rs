@@ -2,16 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use millrace_wire::live::{ComponentGauge, IndexerGauge, JobGauge, Overview, StreamGauge, WorkerGauge};
+use millrace_wire::live::{
+    AppGauge, ComponentGauge, IndexerGauge, JobGauge, Overview, StreamGauge, WorkerGauge,
+};
 use millrace_wire::telemetry::Body;
 
 use super::state::{State, Tracked};
+
+/// What gauges of apps are about.
+const MINUTE_MS: i64 = 60_000;
 
 impl State {
     /// What telemetry knows of the overview; Kafka's part (groups, brokers) and the problems are the caller's.
     pub fn overview(&self, now_ms: i64) -> Overview {
         let mut overview = Overview {
             at_ms: now_ms,
+            apps: self.app_gauges(now_ms),
             jobs: self.job_gauges(now_ms),
             latency: self.latency(now_ms),
             produced_total: self.total("produced/"),
@@ -54,6 +60,32 @@ impl State {
             }
         }
         overview
+    }
+
+    fn app_gauges(&self, now_ms: i64) -> Vec<AppGauge> {
+        let gain = |kind: &str, app: &str| self.gain(&format!("{kind}/{app}/"), now_ms - MINUTE_MS, now_ms);
+        let share = |part: f64, of: f64| (of > 0.0).then(|| (part / of).min(1.0));
+        let mut apps: Vec<&str> = self.jobs().map(|job| job.app.as_str()).collect();
+        apps.dedup();
+        let gauge = |app: &str| {
+            let alerts = self.jobs().filter(|job| job.app == app && job.alerts);
+            let runs = |tracked: &&Tracked| match &tracked.frame.body {
+                Body::Processor(processor) => processor.apps.iter().any(|known| known.name == app),
+                _ => false,
+            };
+            let workers = self.shown(now_ms).map(|(_, tracked)| tracked).filter(runs);
+            let restarts: f64 = workers.map(|w| w.gain("restarts", now_ms - MINUTE_MS, now_ms)).sum();
+            AppGauge {
+                app: app.to_owned(),
+                records_per_min: gain("task", app),
+                alerts_per_min: alerts.map(|job| gain("emitted", &format!("{app}/{}", job.job))).sum(),
+                completeness: share(gain("tardy", app), gain("windowed", app)).map(|tardy| 1.0 - tardy),
+                late_share: share(gain("late", app), gain("concerned", app)),
+                dead_share: share(gain("dead", app), gain("task", app)),
+                errors_per_min: restarts + gain("violations", app),
+            }
+        };
+        apps.into_iter().map(gauge).collect()
     }
 
     fn job_gauges(&self, now_ms: i64) -> Vec<JobGauge> {

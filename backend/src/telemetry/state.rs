@@ -37,6 +37,11 @@ impl Tracked {
         self.meters.get(key).map_or(0.0, |m| m.rate(now_ms))
     }
 
+    /// What one counter has counted in (`from`, `to`].
+    pub fn gain(&self, key: &str, from_ms: i64, to_ms: i64) -> f64 {
+        self.meters.get(key).map_or(0.0, |m| m.gain(from_ms, to_ms))
+    }
+
     fn matching<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Meter> {
         self.meters.iter().filter(move |(key, _)| key.starts_with(prefix)).map(|(_, meter)| meter)
     }
@@ -149,14 +154,14 @@ impl State {
         closed
     }
 
+    /// What was counted in (`from`, `to`] by counters whose key starts so.
+    pub fn gain(&self, prefix: &str, from_ms: i64, to_ms: i64) -> f64 {
+        let meters = self.components.values().flat_map(|c| c.matching(prefix));
+        meters.map(|m| m.gain(from_ms, to_ms)).sum()
+    }
+
     fn sample(&self, end_ms: i64, lag: LagNow) -> Sample {
-        let gain = |prefix: &str| -> f64 {
-            self.components
-                .values()
-                .flat_map(|c| c.matching(prefix))
-                .map(|m| m.gain(end_ms - 1000, end_ms))
-                .sum()
-        };
+        let gain = |prefix: &str| self.gain(prefix, end_ms - 1000, end_ms);
         Sample {
             at_ms: end_ms,
             produced_per_s: gain("produced/"),
@@ -286,6 +291,7 @@ fn counters(frame: &Frame) -> Vec<(String, f64)> {
         }
         Body::Processor(processor) => {
             add("commits".to_owned(), processor.commits);
+            add("restarts".to_owned(), processor.restarts);
             add("out/records".to_owned(), processor.records_out);
             add("out/bytes".to_owned(), processor.bytes_out);
             for app in &processor.apps {
@@ -299,6 +305,9 @@ fn counters(frame: &Frame) -> Vec<(String, f64)> {
                     add(format!("concerned/{id}/"), job.records.saturating_sub(job.filtered));
                     add(format!("emitted/{id}/"), job.emitted);
                     add(format!("late/{id}/"), job.late);
+                    add(format!("windowed/{id}/"), job.windowed);
+                    add(format!("tardy/{id}/"), job.tardy);
+                    add(format!("violations/{id}/"), job.violations);
                 }
             }
         }

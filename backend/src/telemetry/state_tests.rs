@@ -121,3 +121,43 @@ fn without_a_worker_a_form_shows_what_was_asked_for_over_the_defaults() {
     state.command(9, ControlRecord { v: 1, id: "a".into(), issued_at_ms: 0, by: "ann".into(), command });
     assert_eq!(shown(&state), serde_json::json!([9, {"size": 60, "lateness": 5}]));
 }
+
+#[test]
+fn an_app_says_how_its_last_minute_was() {
+    let mut state = State::default();
+    let says = |minutes: u64| {
+        let job = |name: &str, late, tardy| Job {
+            name: name.into(),
+            records: 600 * minutes,
+            filtered: 100 * minutes,
+            late: late * minutes,
+            emitted: 30 * minutes,
+            windowed: 400 * minutes,
+            tardy: tardy * minutes,
+            ..Default::default()
+        };
+        let jobs = vec![job("averages", 5, 8), job("alarms", 0, 0)];
+        let task = Task { records: 600 * minutes, dead: 6 * minutes, ..Default::default() };
+        let app = App { name: "sensors".into(), tasks: vec![task], jobs, ..Default::default() };
+        let descriptor = |job: &str| JobDescriptor {
+            app: "sensors".into(),
+            job: job.into(),
+            alerts: job == "alarms",
+            ..Default::default()
+        };
+        let catalogue = vec![descriptor("averages"), descriptor("alarms")];
+        let (apps, restarts) = (vec![app], minutes.saturating_sub(2));
+        Body::Processor(Processor { apps, catalogue, restarts, ..Default::default() })
+    };
+    for minutes in 1..=3 {
+        state.apply(frame("processor-1", minutes as i64 * 60_000, 0, says(minutes)));
+    }
+    let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+    let overview = state.overview(180_000);
+    let [app] = overview.apps.as_slice() else { panic!("{:?}", overview.apps) };
+    assert!(near(app.records_per_min, 600.0) && near(app.alerts_per_min, 30.0), "{app:?}");
+    assert!(near(app.completeness.unwrap(), 0.99) && near(app.late_share.unwrap(), 0.005), "{app:?}");
+    assert!(near(app.dead_share.unwrap(), 0.01) && near(app.errors_per_min, 1.0), "{app:?}");
+    let later = state.overview(400_000);
+    assert_eq!((later.apps[0].completeness, later.apps[0].late_share), (None, None));
+}

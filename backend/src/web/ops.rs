@@ -100,6 +100,22 @@ fn add(gateway: &Gateway, out: &mut Exposition) {
     }
     let overview = gateway.hub.overview();
     gauge("millrace_problems", "Problems on the Overview page.", &[], overview.problems.len() as f64);
+    for app in &overview.apps {
+        let labels = [("app", app.app.as_str())];
+        let mut add = |name, help, value: Option<f64>| {
+            if let Some(value) = value {
+                gauge(name, help, &labels, value);
+            }
+        };
+        add("millrace_app_records_per_minute", "Records read.", Some(app.records_per_min));
+        add("millrace_app_alerts_per_minute", "Alerts.", Some(app.alerts_per_min));
+        let help = "Share of the records of windows that came before their first result.";
+        add("millrace_app_window_completeness", help, app.completeness);
+        add("millrace_app_late_share", "Share of the records that came too late.", app.late_share);
+        add("millrace_app_dead_letter_share", "Share of the records that are dead letters.", app.dead_share);
+        let help = "Failed sessions of its workers, and violations of invariants.";
+        add("millrace_app_errors_per_minute", help, Some(app.errors_per_min));
+    }
     if let Some(latency) = overview.latency {
         for (quantile, ms) in [("0.5", latency.p50_ms), ("0.95", latency.p95_ms), ("0.99", latency.p99_ms)] {
             let help = "End-to-end latency over the last 10 s.";

@@ -1,5 +1,6 @@
 //! The parts of the page, top to bottom.
 
+pub mod apps;
 pub mod charts;
 pub mod checkpoints;
 pub mod controls;

@@ -230,6 +230,7 @@ impl Field {
             Some(Value::Number(number)) => {
                 number.as_f64().map_or_else(|| number.to_string(), |float| float.to_string())
             }
+            Some(Value::Array(items)) => format::list(&items),
             Some(other) => other.to_string(),
             None => String::new(),
         });
@@ -276,6 +277,12 @@ impl Field {
                 }
                 .into_any()
             }
+            ("array", None) => view! {
+                <input id=input_id.clone() data-testid=input_id.clone() type="text" disabled=disabled
+                    placeholder="names, with commas between them"
+                    prop:value=move || shown.get() on:change=move |e| edit(format::listed(&event_target_value(&e)))/>
+            }
+            .into_any(),
             _ => view! {
                 <input id=input_id.clone() data-testid=input_id.clone() type="text" disabled=disabled
                     prop:value=move || shown.get() on:input=move |e| edit(event_target_value(&e).into())/>
@@ -316,6 +323,7 @@ impl Field {
         });
         let speak = |text: String| match (to_ms, text.parse::<i64>()) {
             (Some(factor), Ok(number)) => format::span(number.saturating_mul(factor)),
+            _ if text == "[]" => "none".to_owned(),
             _ => text,
         };
         let limits = match (self.text("minimum"), self.text("maximum"), self.text("default")) {

@@ -10,6 +10,8 @@ pub struct Oracle {
     pub app: &'static str,
     /// Its name.
     pub job: &'static str,
+    /// Which of its windows, if it has several kinds.
+    pub which: Option<&'static str>,
     /// The topic that it reads.
     pub input: &'static str,
     /// The topics whose event time holds its windows back: all streams of the app.
@@ -32,6 +34,17 @@ pub struct Oracle {
     pub merge: Option<Merge>,
     /// Amounts in a late record that is a partial sum.
     pub partial: Option<Partial>,
+    /// How often a partial sum is a late event when it was too late for these windows: once for each kind of windows that were
+    /// over, and those of other kinds are over before.
+    pub late_times: usize,
+}
+
+impl Oracle {
+    /// What it is called in what is said about it.
+    pub fn name(&self) -> String {
+        let which = self.which.map(|which| format!(" ({which})"));
+        format!("{}.{}{}", self.app, self.job, which.unwrap_or_default())
+    }
 }
 
 /// One result of several.

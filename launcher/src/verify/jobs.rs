@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use super::batch::{Expect, Oracle, Params, Row, Window, Windows};
 
 /// Every job that can be verified.
-pub const ALL: [Oracle; 9] = [
+pub const ALL: [Oracle; 10] = [
     Oracle {
         app: "sensors",
         job: "humidity-average",
+        which: None,
         input: topic::IOT_SENSORS,
         streams: &[topic::IOT_SENSORS],
         output: topic::SENSOR_AVERAGES,
@@ -28,14 +29,16 @@ pub const ALL: [Oracle; 9] = [
                 ("max", Expect::Number(numbers().fold(f64::NEG_INFINITY, f64::max))),
             ])
         },
-        result: |result, params| Some((text(result, "sensorId")?, bounds(result, params)?)),
+        result: |result, params| Some((text(result, "sensorId")?, bounds(result, params, "window_size_s")?)),
         updated: false,
         merge: None,
         partial: None,
+        late_times: 1,
     },
     Oracle {
         app: "bank",
         job: "account-balances",
+        which: None,
         input: topic::TRANSACTIONS,
         streams: &[topic::TRANSACTIONS],
         output: topic::ACCOUNT_BALANCES,
@@ -43,14 +46,16 @@ pub const ALL: [Oracle; 9] = [
         windows: tumbling,
         row: bank,
         expected: |rows, _| Some(vec![("balance", Expect::Number(sum(rows)))]),
-        result: |result, params| Some((name(result, "account")?, bounds(result, params)?)),
+        result: |result, params| Some((name(result, "account")?, bounds(result, params, "window_size_s")?)),
         updated: true,
         merge: None,
         partial: None,
+        late_times: 1,
     },
     Oracle {
         app: "bank",
         job: "high-activity",
+        which: None,
         input: topic::TRANSACTIONS,
         streams: &[topic::TRANSACTIONS],
         output: topic::FRAUD_ALERTS,
@@ -64,14 +69,16 @@ pub const ALL: [Oracle; 9] = [
             // Raised as soon as the sum passes the threshold: it says what it was then.
             (total > threshold).then(|| vec![alert, ("total_activity", Expect::Between(threshold, total))])
         },
-        result: |alert, params| Some((name(alert, "account")?, bounds(alert, params)?)),
+        result: |alert, params| Some((name(alert, "account")?, bounds(alert, params, "window_size_s")?)),
         updated: false,
         merge: None,
         partial: None,
+        late_times: 1,
     },
     Oracle {
         app: "commerce",
         job: "customer-stats",
+        which: None,
         input: topic::ORDERS,
         streams: &[topic::ORDERS],
         output: topic::ANALYTICS,
@@ -86,10 +93,12 @@ pub const ALL: [Oracle; 9] = [
         updated: false,
         merge: None,
         partial: None,
+        late_times: 1,
     },
     Oracle {
         app: "commerce",
         job: "hourly-sales",
+        which: None,
         input: topic::ORDERS,
         streams: &[topic::ORDERS],
         output: topic::ANALYTICS,
@@ -111,36 +120,14 @@ pub const ALL: [Oracle; 9] = [
         updated: false,
         merge: None,
         partial: Some(two_sums),
+        late_times: 1,
     },
-    Oracle {
-        app: "activity",
-        job: "traffic",
-        input: topic::USER_EVENTS,
-        streams: &ACTIVITY,
-        output: topic::PAGE_STATS,
-        global: true,
-        windows: tumbling,
-        row: |event| {
-            let key = format!("{} {}", text(event, "eventType")?, text(event, "page")?);
-            Some(Row { key, at: at(event)?, number: 1.0, text: String::new() })
-        },
-        expected: |rows, _| Some(vec![("count", count(rows))]),
-        result: |result, params| {
-            let key = format!("{} {}", text(result, "eventType")?, text(result, "page")?);
-            let last = result.get("final")?.as_bool()?;
-            last.then(|| Some((key, bounds(result, params)?)))?
-        },
-        updated: false,
-        merge: None,
-        partial: Some(|message| {
-            let partial = message.get("record")?;
-            let views = partial.get("acc")?.as_f64()?;
-            Some((text(partial, "key")?, message.get("at")?.as_i64()?, views, views))
-        }),
-    },
+    traffic(Some("short windows"), 1, tumbling, |result, params| views(result, params, "window_size_s")),
+    traffic(Some("long windows"), 2, long, |result, params| views(result, params, "long_window_size_s")),
     Oracle {
         app: "activity",
         job: "spend-trend",
+        which: None,
         input: topic::TRANSACTIONS,
         streams: &ACTIVITY,
         output: topic::MERCHANT_TRENDS,
@@ -157,14 +144,18 @@ pub const ALL: [Oracle; 9] = [
             let mean = Expect::Number(sum(rows) / rows.len() as f64);
             Some(vec![("count", count(rows)), ("sum", Expect::Number(sum(rows))), ("average", mean)])
         },
-        result: |result, params| Some((text(result, "merchantId")?, bounds(result, params)?)),
+        result: |result, params| {
+            Some((text(result, "merchantId")?, bounds(result, params, "window_size_s")?))
+        },
         updated: false,
         merge: None,
         partial: Some(two_sums),
+        late_times: 1,
     },
     Oracle {
         app: "activity",
         job: "sessions",
+        which: None,
         input: topic::USER_EVENTS,
         streams: &ACTIVITY,
         output: topic::USER_SESSIONS,
@@ -190,10 +181,12 @@ pub const ALL: [Oracle; 9] = [
         updated: false,
         merge: Some(one_visit),
         partial: None,
+        late_times: 1,
     },
     Oracle {
         app: "activity",
         job: "host-health",
+        which: None,
         input: topic::SYSTEM_METRICS,
         streams: &ACTIVITY,
         output: topic::HOST_STATS,
@@ -216,12 +209,52 @@ pub const ALL: [Oracle; 9] = [
                 ("cpu.p99", quantile(0.99)?),
             ])
         },
-        result: |result, params| Some((text(result, "host")?, bounds(result, params)?)),
+        result: |result, params| Some((text(result, "host")?, bounds(result, params, "window_size_s")?)),
         updated: false,
         merge: None,
         partial: None,
+        late_times: 1,
     },
 ];
+
+const fn traffic(
+    which: Option<&'static str>,
+    late_times: usize,
+    windows: fn(&Params) -> Windows,
+    result: fn(&Value, &Params) -> Option<(String, Window)>,
+) -> Oracle {
+    Oracle {
+        app: "activity",
+        job: "traffic",
+        which,
+        input: topic::USER_EVENTS,
+        streams: &ACTIVITY,
+        output: topic::PAGE_STATS,
+        global: true,
+        windows,
+        row: |event| {
+            let key = format!("{} {}", text(event, "eventType")?, text(event, "page")?);
+            Some(Row { key, at: at(event)?, number: 1.0, text: String::new() })
+        },
+        expected: |rows, _| Some(vec![("count", count(rows))]),
+        result,
+        updated: false,
+        merge: None,
+        partial: Some(|message| {
+            let partial = message.get("record")?;
+            let views = partial.get("acc")?.as_f64()?;
+            Some((text(partial, "key")?, message.get("at")?.as_i64()?, views, views))
+        }),
+        late_times,
+    }
+}
+
+/// The final count of a window whose size is this parameter.
+fn views(result: &Value, params: &Params, size: &str) -> Option<(String, Window)> {
+    let key = format!("{} {}", text(result, "eventType")?, text(result, "page")?);
+    let is_final = result.get("final")?.as_bool()?;
+    is_final.then(|| Some((key, bounds(result, params, size)?)))?
+}
 
 /// Streams of the app `activity`.
 const ACTIVITY: [&str; 3] = [topic::USER_EVENTS, topic::TRANSACTIONS, topic::SYSTEM_METRICS];
@@ -291,14 +324,22 @@ fn seconds(params: &Params, field: &str) -> i64 {
 }
 
 fn tumbling(params: &Params) -> Windows {
-    let size = seconds(params, "window_size_s").max(1);
+    windows_of(params, "window_size_s")
+}
+
+fn long(params: &Params) -> Windows {
+    windows_of(params, "long_window_size_s")
+}
+
+fn windows_of(params: &Params, size: &str) -> Windows {
+    let size = seconds(params, size).max(1);
     Windows::Sliding { size, slide: size }
 }
 
 /// The window that a result names, if it is of the size that is in force.
-fn bounds(result: &Value, params: &Params) -> Option<Window> {
+fn bounds(result: &Value, params: &Params, size: &str) -> Option<Window> {
     let (start, end) = (result.get("window_start")?.as_i64()?, result.get("window_end")?.as_i64()?);
-    (end - start == seconds(params, "window_size_s")).then_some((start, end))
+    (end - start == seconds(params, size)).then_some((start, end))
 }
 
 /// The same of a result that names its start only, and in words.

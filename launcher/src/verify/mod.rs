@@ -73,7 +73,8 @@ pub fn verify(layout: &Layout, options: &Options) -> Result<ExitCode> {
     let chosen: Vec<&Oracle> = jobs::ALL.iter().filter(|oracle| wanted(oracle, &options.jobs)).collect();
     for name in &options.jobs {
         if !jobs::ALL.iter().any(|oracle| wanted(oracle, std::slice::from_ref(name))) {
-            let known: Vec<_> = jobs::ALL.iter().map(|o| format!("{}.{}", o.app, o.job)).collect();
+            let mut known: Vec<_> = jobs::ALL.iter().map(|o| format!("{}.{}", o.app, o.job)).collect();
+            known.dedup();
             bail!("{name} is not a windowed job that can be verified, only {}", known.join(", "));
         }
     }
@@ -85,9 +86,9 @@ pub fn verify(layout: &Layout, options: &Options) -> Result<ExitCode> {
         let Verdict { records, late, dead, windows, open, differences } = &verdict;
         let word = if differences.is_empty() { "agree" } else { "DIFFER" };
         out::line(format!(
-            "{}.{}: stream and batch {word}: {windows} windows of {records} records compared ({late} late, {dead} unreadable; \
+            "{}: stream and batch {word}: {windows} windows of {records} records compared ({late} late, {dead} unreadable; \
              {open} windows not over, not in the range or from before the parameters' last change)",
-            oracle.app, oracle.job
+            oracle.name()
         ));
         for difference in differences.iter().take(SHOWN) {
             out::line(format!("  {difference}"));
@@ -115,7 +116,8 @@ fn unmixed_since(config: &ClientConfig, oracle: &Oracle, about: &JobDescriptor) 
     let default =
         |(name, property): (&String, &Value)| Some((name.clone(), property.get("default")?.clone()));
     let properties = about.schema.get("properties").and_then(Value::as_object);
-    let mut before: Params = properties.into_iter().flatten().filter_map(default).collect();
+    let defaults: Params = properties.into_iter().flatten().filter_map(default).collect();
+    let mut before = defaults.clone();
     let mut longest = 0;
     let mut since = i64::MIN;
     records::read(config, topic::CONTROL, (&vec![0; ends.len()], &ends), PATIENCE, |found| {
@@ -123,12 +125,17 @@ fn unmixed_since(config: &ClientConfig, oracle: &Oracle, about: &JobDescriptor) 
             && let Command::Params { app, job, params } = record.command
             && (app.as_str(), job.as_str()) == (oracle.app, oracle.job)
         {
+            let mut now = defaults.clone();
+            now.extend(params);
+            if now == before {
+                return;
+            }
             longest = longest.max(match (oracle.windows)(&before) {
                 Windows::Sliding { size, .. } => size,
                 Windows::Session { gap } => gap,
             });
             since = record.issued_at_ms + longest + jobs::lateness(&before) + OUT_OF_ORDER;
-            before = params;
+            before = now;
         }
     })?;
     Ok(since)
@@ -153,17 +160,21 @@ fn compare(
     }
 
     let job = format!("{}/{}", oracle.app, oracle.job);
-    let mut partials = Vec::new();
+    let mut partials = HashMap::new();
     let mut late = Places::new();
     side(config, topic::LATE_EVENTS, &job, |place, value| {
         let partial = oracle.partial.filter(|_| place.0 != oracle.input);
         match partial.and_then(|partial| partial(&serde_json::from_slice(value).ok()?)) {
-            Some(partial) => partials.push(partial),
+            Some(partial) => partials.entry(place).or_insert((partial, 0)).1 += 1,
             None => {
                 late.insert(origin(place, value));
             }
         }
     })?;
+    let late_partials: Vec<_> = partials
+        .into_values()
+        .filter_map(|(partial, times)| (times >= oracle.late_times).then_some(partial))
+        .collect();
     let mut dead = Places::new();
     side(config, topic::DEAD_LETTERS, oracle.app, |place, _| {
         dead.insert(place);
@@ -230,9 +241,9 @@ fn compare(
             let parts: Vec<_> = places.iter().filter_map(|place| results.remove(place)).flatten().collect();
             found.extend(merge(&parts));
         }
-        for (_, at, count, sum) in
-            partials.iter().filter(|(k, at, ..)| *k == key && (window.0..window.1).contains(at))
-        {
+        let of_window =
+            |(k, at, ..): &&(String, i64, f64, f64)| *k == key && (window.0..window.1).contains(at);
+        for (_, at, count, sum) in late_partials.iter().filter(of_window) {
             verdict.late += *count as usize;
             group.without(*at, *count, *sum);
         }
@@ -291,26 +302,36 @@ fn side(
     })
 }
 
-/// Waits until an app has processed a stream up to these offsets.
+/// Waits until an app has processed a stream up to these offsets, for as long as it comes closer.
 fn until_processed(config: &ClientConfig, app: &str, topic: &str, ends: &[i64]) -> Result<()> {
     let consumer = records::consumer(config, &topic::group(app))?;
-    let deadline = Instant::now() + PATIENCE;
+    let (mut least, mut said, mut moved) = (i64::MAX, Instant::now(), Instant::now());
     loop {
         let mut wanted = TopicPartitionList::new();
         for partition in 0..topic::PARTITIONS {
             wanted.add_partition(topic, partition);
         }
         let committed = consumer.committed_offsets(wanted, PATIENCE)?;
-        let done = (0..).zip(ends).all(|(partition, end)| {
-            let at = committed.find_partition(topic, partition).map(|element| element.offset());
-            *end == 0 || matches!(at, Some(Offset::Offset(offset)) if offset >= *end)
+        let behind = (0..).zip(ends).map(|(partition, end)| {
+            match committed.find_partition(topic, partition).map(|element| element.offset()) {
+                Some(Offset::Offset(offset)) => (end - offset).max(0),
+                _ => *end,
+            }
         });
-        if done {
+        let behind: i64 = behind.sum();
+        if behind == 0 {
             return Ok(());
         }
-        if Instant::now() > deadline {
+        if behind < least {
+            (least, moved) = (behind, Instant::now());
+        }
+        if said.elapsed() > Duration::from_secs(5) {
+            said = Instant::now();
+            out::line(format!("{app} has {behind} records of {topic} to process yet"));
+        }
+        if moved.elapsed() > PATIENCE {
             bail!(
-                "{app} has not come to the end of {topic} within {} s: `millrace health`",
+                "{app} has processed nothing of {topic} for {} s, {behind} records before the end: `millrace health`",
                 PATIENCE.as_secs()
             );
         }

@@ -246,6 +246,8 @@ impl Member {
                 total.late += now.late - told.late;
                 total.emitted += now.emitted - told.emitted;
                 total.violations += now.violations - told.violations;
+                total.windowed += now.windowed - told.windowed;
+                total.tardy += now.tardy - told.tardy;
             }
             state.told = now;
         }

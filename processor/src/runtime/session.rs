@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use millrace_core::Input;
 use millrace_service::clock;
+use millrace_wire::control::Command;
 use millrace_wire::telemetry::Ack;
 use millrace_wire::topic;
 
@@ -143,6 +144,13 @@ impl<'a, 'e> Session<'a, 'e> {
     fn apply_commands(&mut self) -> Result<(), SessionError> {
         while let Ok(command) = self.env.commands.try_recv() {
             let (id, version) = (command.record.id.clone(), command.version);
+            if let Command::Checkpoint { app } = &command.record.command {
+                self.commit()?;
+                if self.checkpoint_now(app) {
+                    self.env.status.ack(Ack { id, version, at_ms: clock::now_ms(), refused: None });
+                }
+                continue;
+            }
             let Some((app, job)) = self.env.remember(command) else { continue };
             self.commit()?;
             let member = self.members.iter_mut().find(|member| member.number == app);
@@ -159,6 +167,16 @@ impl<'a, 'e> Session<'a, 'e> {
             self.env.status.ack(Ack { id, version, at_ms: clock::now_ms(), refused });
         }
         Ok(())
+    }
+
+    /// Makes the checkpoints of an app due. Returns whether it runs here.
+    fn checkpoint_now(&mut self, app: &str) -> bool {
+        let apps = &self.env.apps;
+        let is_it = |member: &&mut Member| apps.get(member.number).is_some_and(|m| m.app.name() == app);
+        let Some(member) = self.members.iter_mut().find(is_it) else { return false };
+        member.work.tasks.values_mut().for_each(|state| state.next_checkpoint = Instant::now());
+        self.checkpoints();
+        true
     }
 
     /// Takes notice of partitions that came or went.

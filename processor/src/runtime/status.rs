@@ -113,6 +113,7 @@ impl Status {
                 inputs: d.inputs.iter().map(|&t| t.to_owned()).collect(),
                 outputs: d.outputs.iter().map(|&t| t.to_owned()).collect(),
                 schema: d.schema,
+                alerts: d.alerts,
             })
             .collect();
         Ok(Self {

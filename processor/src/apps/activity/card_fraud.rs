@@ -73,6 +73,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
     let payments = || {
         new_job::<Event, Params>("card-fraud", "Alerts for cards that are tried out, or used too often.")
             .topics(&[topic::TRANSACTIONS], &[topic::ALERTS])
+            .alerts()
             .source(Event::card)
             .map(|transaction, _, ctx| Payment::new(transaction, ctx))
     };

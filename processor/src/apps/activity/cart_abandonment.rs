@@ -79,6 +79,7 @@ fn pattern(params: &Params) -> Pattern {
 pub(super) fn job() -> Box<dyn Job<Event>> {
     new_job::<Event, Params>("cart-abandonment", "Alerts for carts that are not bought.")
         .topics(&[topic::USER_EVENTS], &[topic::ALERTS])
+        .alerts()
         .source(Event::user_event)
         // What is neither is no part of a match.
         .filter(|event, _| matches!(event.event_type, EventType::AddToCart | EventType::Purchase))

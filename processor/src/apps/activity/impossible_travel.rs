@@ -118,6 +118,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         "Alerts for users who are at two places at nearly one time.",
     )
     .topics(&[topic::USER_EVENTS], &[topic::ALERTS])
+    .alerts()
     .source(Event::user_event)
     .filter(|event, _| event.location.is_some())
     .key_by(|event| &event.user_id)

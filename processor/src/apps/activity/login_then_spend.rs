@@ -92,6 +92,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
             "Alerts for logins from a new country before large payments.",
         )
         .topics(&[topic::USER_EVENTS, topic::TRANSACTIONS, topic::USERS], &[topic::ALERTS])
+        .alerts()
     };
     let logins = start()
         .source(Event::user_event)

@@ -160,6 +160,7 @@ fn alert(
 pub(super) fn job() -> Box<dyn Job<Event>> {
     new_job::<Event, Params>("high-activity", "Alerts for accounts that move much money in a window.")
         .topics(&[topic::TRANSACTIONS], &[topic::FRAUD_ALERTS])
+        .alerts()
         .source(bank)
         .map(|transaction, _, ctx| Movement {
             account: transaction.account.clone(),

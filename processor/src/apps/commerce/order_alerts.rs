@@ -118,6 +118,7 @@ fn alert(
 pub(super) fn job() -> Box<dyn Job<Event>> {
     new_job::<Event, Params>("order-alerts", "Alerts for orders of high value and for rapid ordering.")
         .topics(&[topic::ORDERS], &[topic::ALERTS])
+        .alerts()
         .source(|order: &Order| Some(order))
         .filter(|order, params| params.categories.admit(order))
         .key_by(|order| &order.customer_id)

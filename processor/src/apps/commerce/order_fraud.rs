@@ -115,6 +115,7 @@ fn alert(order: &Order, reason: String, now: Timestamp, evidence: Vec<Evidence>)
 pub(super) fn job() -> Box<dyn Job<Event>> {
     new_job::<Event, Params>("order-fraud", "Alerts for very large orders and for too many of one customer.")
         .topics(&[topic::ORDERS], &[topic::ANALYTICS])
+        .alerts()
         .source(|order: &Order| Some(order))
         .filter(|order, params| params.categories.admit(order))
         .key_by(|order| &order.customer_id)

@@ -80,6 +80,7 @@ impl ProcessFunction<Params, Reading> for OncePerCharge {
 pub(super) fn job() -> Box<dyn Job<Event>> {
     new_job::<Event, Params>("battery-low", "Alerts for sensors whose battery is low.")
         .topics(&[topic::IOT_SENSORS], &[topic::ALERTS])
+        .alerts()
         .source(Event::reading)
         .key_by(|reading| &reading.sensor_id)
         .process(OncePerCharge)

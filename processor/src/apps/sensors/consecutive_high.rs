@@ -50,6 +50,7 @@ fn pattern(params: &Params) -> Pattern {
 pub(super) fn job() -> Box<dyn Job<Event>> {
     new_job::<Event, Params>("consecutive-high", "Alerts for consecutive humid readings of a sensor.")
         .topics(&[topic::IOT_SENSORS], &[topic::MOLD_ALERTS])
+        .alerts()
         .source(Event::humidity)
         .map(|reading, _, ctx| Observation::new(reading, ctx))
         .key_by(|observation| &observation.sensor_id)

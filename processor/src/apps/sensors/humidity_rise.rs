@@ -55,6 +55,7 @@ fn pattern(params: &Params) -> Pattern {
 pub(super) fn job() -> Box<dyn Job<Event>> {
     new_job::<Event, Params>("humidity-rise", "Alerts when the humidity of a sensor rises within minutes.")
         .topics(&[topic::IOT_SENSORS], &[topic::MOLD_ALERTS])
+        .alerts()
         .source(Event::humidity)
         // The upper limit is not below the lower one: what is not above that is no part of a match.
         .filter(|reading, params| reading.value > params.lower)

@@ -59,6 +59,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         &[topic::IOT_SENSORS, topic::SENSORS],
         &[topic::SENSOR_ALERTS_CRITICAL, topic::SENSOR_ALERTS_HIGH, topic::SENSOR_ALERTS_WARNING],
     )
+    .alerts()
     .source(Event::humidity)
     .filter(|reading, params| reading.value > params.threshold)
     .key_by(|reading| &reading.sensor_id)
