@@ -122,6 +122,11 @@ pub struct Group {
 }
 
 impl Group {
+    /// What the result must say; `None`: there must be none, as when all of its rows were late.
+    pub fn expected(&self, oracle: &Oracle, params: &Params) -> Option<Fields> {
+        if self.rows.is_empty() { None } else { (oracle.expected)(&self.rows, params) }
+    }
+
     /// Takes out a late partial sum: so many rows of this event time (or of its second) that come to `sum`.
     pub fn without(&mut self, at: i64, count: f64, sum: f64) {
         // One record each, because what is late takes no others with it.
@@ -231,6 +236,17 @@ mod tests {
         let sliding = Windows::Sliding { size: 10, slide: 5 };
         let groups = group([Placed { ahead: 14, ..placed(0, "a", 12) }], sliding, 0, false);
         assert_eq!(groups.into_values().map(|group| group.uncertain).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn a_window_whose_rows_were_all_late_has_no_result() {
+        let sales = crate::verify::jobs::ALL.iter().find(|oracle| oracle.job == "hourly-sales").unwrap();
+        let mut group =
+            Group { rows: vec![placed(0, "all", 5).row, placed(1, "all", 7).row], ..Group::default() };
+        group.without(5, 1.0, 1.0);
+        assert_eq!(group.expected(sales, &Params::new()).unwrap()[0], ("orders", Expect::Number(1.0)));
+        group.without(7, 1.0, 1.0);
+        assert_eq!(group.expected(sales, &Params::new()), None);
     }
 
     #[test]

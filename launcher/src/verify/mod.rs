@@ -247,7 +247,7 @@ fn compare(
             verdict.late += *count as usize;
             group.without(*at, *count, *sum);
         }
-        let differs = judge(oracle, &found, (oracle.expected)(&group.rows, params));
+        let differs = judge(oracle, &found, group.expected(oracle, params));
         if let Some(what) = differs {
             verdict.differences.push(format!("{key}, window {} to {}: {what}", window.0, window.1));
         }
