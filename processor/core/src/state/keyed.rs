@@ -5,14 +5,21 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Change, StateError, Store, Table, decode, encode};
+use super::cold::Somewhere;
+use super::{Change, ColdTable, StateError, Store, Table, decode, encode};
 
 /// One value per key.
 #[derive(Debug)]
 pub struct KeyedState<V> {
+    /// All of them, or those in use of [`KeyedState::cold`].
     entries: FxHashMap<Arc<[u8]>, Slot<V>>,
     dirty: Vec<Arc<[u8]>>,
     scratch: Vec<u8>,
+    /// Number of values, in memory or not.
+    len: usize,
+    cold: Option<ColdTable>,
+    /// What changed has been told since the last access: all of it can be let go.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -20,17 +27,21 @@ struct Slot<V> {
     /// `None`: removed, and the changelog does not know it yet.
     value: Option<V>,
     dirty: bool,
+    /// It was used again since it came, or since the last clearing up.
+    used: bool,
 }
 
 impl<V> Default for KeyedState<V> {
     fn default() -> Self {
-        Self { entries: FxHashMap::default(), dirty: Vec::new(), scratch: Vec::new() }
+        let (entries, dirty, scratch) = (FxHashMap::default(), Vec::new(), Vec::new());
+        Self { entries, dirty, scratch, len: 0, cold: None, told: false }
     }
 }
 
-impl<V> KeyedState<V> {
+impl<V: DeserializeOwned> KeyedState<V> {
     /// The value of a key.
-    pub fn get(&self, key: &[u8]) -> Option<&V> {
+    pub fn get(&mut self, key: &[u8]) -> Option<&V> {
+        self.fetch(key);
         self.entries.get(key)?.value.as_ref()
     }
 
@@ -42,18 +53,38 @@ impl<V> KeyedState<V> {
         });
     }
 
+    /// Brings the entry of a key into memory, if there is one elsewhere.
+    fn fetch(&mut self, key: &[u8]) {
+        let Some(cold) = &mut self.cold else { return };
+        if std::mem::take(&mut self.told) && cold.is_full(self.entries.len()) {
+            self.entries.retain(|_, slot| std::mem::take(&mut slot.used) || slot.dirty);
+            if cold.is_full(self.entries.len()) {
+                self.entries.retain(|_, slot| slot.dirty);
+            }
+        }
+        if let Some(slot) = self.entries.get_mut(key) {
+            slot.used = true;
+        } else if let Some(value) = cold.get(key) {
+            self.entries.insert(key.into(), Slot { value: Some(value), dirty: false, used: false });
+        }
+    }
+
     fn change<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Option<V>) -> (bool, R)) -> R {
+        self.fetch(key);
         let Some(slot) = self.entries.get_mut(key) else {
             let mut value = None;
             let (_, result) = change(&mut value);
             if value.is_some() {
                 let key: Arc<[u8]> = key.into();
-                self.entries.insert(key.clone(), Slot { value, dirty: true });
+                self.entries.insert(key.clone(), Slot { value, dirty: true, used: false });
                 self.dirty.push(key);
+                self.len += 1;
             }
             return result;
         };
+        let before = slot.value.is_some();
         let (changed, result) = change(&mut slot.value);
+        self.len = self.len + usize::from(slot.value.is_some()) - usize::from(before);
         if changed && !std::mem::replace(&mut slot.dirty, true) {
             // A second look-up instead of a new copy of the key.
             self.dirty.extend(self.entries.get_key_value(key).map(|(key, _)| key.clone()));
@@ -63,6 +94,14 @@ impl<V> KeyedState<V> {
 }
 
 impl<V: Serialize + DeserializeOwned> Store<V> for KeyedState<V> {
+    fn some(&mut self, entries: usize, entry: &mut dyn FnMut(&[u8], &V)) {
+        let Some(cold) = &mut self.cold else { return };
+        cold.some(entries, &mut |key, bytes| {
+            entry(key, &decode(bytes)?);
+            Ok(())
+        });
+    }
+
     fn get(&mut self, key: &[u8]) -> Option<&V> {
         Self::get(self, key)
     }
@@ -89,6 +128,7 @@ impl<V: Serialize + DeserializeOwned> Table for KeyedState<V> {
                 }
             }
         }
+        self.told = true;
     }
 
     fn snapshot(&self, entry: &mut Change<'_>) {
@@ -99,23 +139,42 @@ impl<V: Serialize + DeserializeOwned> Table for KeyedState<V> {
                 entry(key, Some(&bytes));
             }
         }
+        if let Some(cold) = &self.cold {
+            cold.each(&mut |key, bytes| {
+                if !self.entries.contains_key(key) {
+                    entry(key, Some(bytes));
+                }
+                Ok(())
+            });
+        }
     }
 
     fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
-        match value {
+        let before = match value {
             Some(bytes) => {
-                let slot = Slot { value: Some(decode(bytes)?), dirty: false };
-                self.entries.insert(key.into(), slot);
+                let slot = Slot { value: Some(decode(bytes)?), dirty: false, used: false };
+                self.entries.insert(key.into(), slot)
             }
-            None => {
-                self.entries.remove(key);
-            }
-        }
+            None => self.entries.remove(key),
+        };
+        let before = before.is_some_and(|slot| slot.value.is_some());
+        self.len = self.len + usize::from(value.is_some()) - usize::from(before);
         Ok(())
     }
 
+    fn attach(&mut self, cold: ColdTable) {
+        let (mut len, mut somewhere) = (0, Somewhere::default());
+        cold.each(&mut |key, bytes| {
+            decode::<V>(bytes)?;
+            somewhere.pass(key, bytes);
+            len += 1;
+            Ok(())
+        });
+        (self.len, self.cold) = (len, Some(somewhere.begin(cold)));
+    }
+
     fn len(&self) -> usize {
-        self.entries.values().filter(|slot| slot.value.is_some()).count()
+        self.len
     }
 }
 
@@ -142,6 +201,6 @@ mod tests {
             [(b"a".to_vec(), Some(vec![VERSION, 0xac, 2])), (b"b".to_vec(), None)]
         );
         assert_eq!(changes(&mut state), []);
-        assert_eq!((state.get(b"a"), state.len()), (Some(&300), 1));
+        assert_eq!((state.get(b"a").copied(), state.len()), (Some(300), 1));
     }
 }

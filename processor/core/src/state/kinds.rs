@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ttl::{AT_ONCE, Expiry};
-use super::{Change, KeyedState, Moment, State, StateError, Store, Table, Timed, Ttl};
+use super::{Change, ColdTable, KeyedState, Moment, State, StateError, Store, Table, Timed, Ttl};
 use crate::time::EventTime;
 use crate::window::Aggregate;
 
@@ -124,6 +124,19 @@ impl<V, S: Store<Timed<V>>> State for ValueState<V, S> {
                 expiry.plan(&*key, accessed, || key.clone());
             }
         }
+        let mut expired: Vec<Vec<u8>> = Vec::new();
+        store.some(expiry.due(store.len(), moment), &mut |key, timed| {
+            if !expiry.is_live(timed, moment) {
+                expired.push(key.to_vec());
+            }
+        });
+        for key in expired {
+            // In memory it may be newer.
+            store.modify(&key, |slot| {
+                let gone = slot.take_if(|timed| !expiry.is_live(timed, moment)).is_some();
+                (gone, ())
+            });
+        }
     }
 }
 
@@ -143,6 +156,11 @@ impl<V, S: Store<Timed<V>>> Table for ValueState<V, S> {
             self.expiry.plan(key, timed.accessed, || Arc::from(key));
         }
         Ok(())
+    }
+
+    fn attach(&mut self, cold: ColdTable) {
+        self.expiry.without_index();
+        self.store.attach(cold);
     }
 
     fn len(&self) -> usize {
@@ -236,6 +254,10 @@ macro_rules! delegate {
 
             fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
                 self.state.load(key, value)
+            }
+
+            fn attach(&mut self, cold: ColdTable) {
+                self.state.attach(cold);
             }
 
             fn len(&self) -> usize {

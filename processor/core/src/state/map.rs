@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::kinds::delegate;
 use super::ttl::{AT_ONCE, Expiry};
-use super::{Change, Moment, SortedState, State, StateError, Table, Timed, Ttl, decode};
+use super::{Change, ColdTable, Moment, SortedState, State, StateError, Table, Timed, Ttl, decode};
 
 /// What a second key must be able to do.
 pub trait MapKey: Ord + Hash + Clone + Serialize + DeserializeOwned {}
@@ -38,7 +38,7 @@ impl<K, V> MapState<K, V> {
     }
 }
 
-impl<K: MapKey, V> MapState<K, V> {
+impl<K: MapKey, V: DeserializeOwned> MapState<K, V> {
     /// The value of an entry.
     pub fn get(&mut self, key: &str, at: &K, moment: Moment) -> Option<&V> {
         self.read(key, at..=at, moment);
@@ -48,6 +48,7 @@ impl<K: MapKey, V> MapState<K, V> {
 
     /// Sets the value of an entry.
     pub fn set(&mut self, key: &str, at: K, value: V, moment: Moment) {
+        self.entries.fetch(key);
         let mut timed = self.expiry.timed(value, moment);
         if let Some(before) = self.entries.get(key, &at).filter(|before| self.expiry.is_live(before, moment))
         {
@@ -63,6 +64,7 @@ impl<K: MapKey, V> MapState<K, V> {
 
     /// Removes an entry.
     pub fn remove(&mut self, key: &str, at: &K, moment: Moment) -> Option<V> {
+        self.entries.fetch(key);
         let place = (self.entries.shared(key)?.clone(), at.clone());
         let timed = self.entries.remove(key, at)?;
         self.expiry.forget(&place);
@@ -79,6 +81,7 @@ impl<K: MapKey, V> MapState<K, V> {
 
     /// Forgets the key.
     pub fn clear(&mut self, key: &str) {
+        self.entries.fetch(key);
         let Some(shared) = self.entries.shared(key).cloned() else { return };
         for (at, _) in self.entries.range(key, ..) {
             self.expiry.forget(&(shared.clone(), at.clone()));
@@ -91,6 +94,7 @@ impl<K: MapKey, V> MapState<K, V> {
         K: 'a,
     {
         let Self { entries, expiry } = self;
+        entries.fetch(key);
         if expiry.refreshes_on_read() {
             entries
                 .update(key, range, |_, timed| expiry.is_live(timed, moment) && expiry.read(timed, moment));
@@ -100,6 +104,20 @@ impl<K: MapKey, V> MapState<K, V> {
 
 impl<K: MapKey, V: Serialize + DeserializeOwned> State for MapState<K, V> {
     fn expire(&mut self, moment: Moment) {
+        let Self { entries, expiry } = self;
+        let mut expired = Vec::new();
+        entries.some(expiry.due(entries.len(), moment), &mut |key, at, timed| {
+            if !expiry.is_live(timed, moment) {
+                expired.push((key, at));
+            }
+        });
+        for (key, at) in expired {
+            entries.fetch(&key);
+            // In memory it may be newer.
+            if entries.get(&key, &at).is_some_and(|timed| !expiry.is_live(timed, moment)) {
+                entries.remove(&key, &at);
+            }
+        }
         for _ in 0..AT_ONCE {
             let Some(place) = self.expiry.pop(moment) else { break };
             match self.entries.get(&place.0, &place.1) {
@@ -133,6 +151,11 @@ impl<K: MapKey, V: Serialize + DeserializeOwned> Table for MapState<K, V> {
         Ok(())
     }
 
+    fn attach(&mut self, cold: ColdTable) {
+        self.expiry.without_index();
+        self.entries.leave_in(cold);
+    }
+
     fn len(&self) -> usize {
         self.entries.len()
     }
@@ -155,9 +178,12 @@ impl<V> ListState<V> {
     pub fn new(ttl: Option<Ttl>) -> Self {
         Self { state: MapState::new(ttl) }
     }
+}
 
+impl<V: DeserializeOwned> ListState<V> {
     /// Adds a value at the end.
     pub fn add(&mut self, key: &str, value: V, moment: Moment) {
+        self.state.entries.fetch(key);
         let next = self.state.entries.last(key).map_or(0, |(last, _)| last + 1);
         self.state.set(key, next, value, moment);
     }

@@ -1,5 +1,10 @@
 //! Keyed state: typed values in memory, serialised only when they have changed, and only at a commit.
 //!
+//! Entries may be [`Cold`]: then a table holds those that are in use, and reads the others when it needs them. What has
+//! changed stays in memory until it is told, and what is clean is let go at the first use after a commit if there is too
+//! much of it; what is used again and again stays. So memory holds as much as the cache may, and what one transaction
+//! touches. State kinds that are bounded by something else than the number of keys take all of it into memory.
+//!
 //! A [`Table`] is named by its job and its place in the job: that is its namespace. Its entries travel to the changelog
 //! and into snapshots as bytes: a key that the table chooses, and a value that starts with [`VERSION`].
 //!
@@ -31,6 +36,7 @@
 //! refuses what a newer one wrote. A change of the layout around the values is a new [`VERSION`], which goes on
 //! reading the older ones. A table that a job no longer has is skipped on loading and counted.
 
+mod cold;
 mod keyed;
 mod kinds;
 mod map;
@@ -42,6 +48,7 @@ mod ttl;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use cold::{Cold, ColdTable, Visit};
 pub use keyed::KeyedState;
 pub(crate) use kinds::Access;
 pub use kinds::{AggregatingState, ReducingState, ValueState};
@@ -79,7 +86,12 @@ pub trait Table {
     /// # Errors
     /// The bytes can't be read.
     fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError>;
-    /// Number of entries.
+    /// Gives an empty table its entries. Unless the kind of state has a better idea, all of them come into memory. The
+    /// store is told what can't be read.
+    fn attach(&mut self, cold: ColdTable) {
+        cold.each(&mut |key, value| self.load(key, Some(value)));
+    }
+    /// Number of entries, in memory or not.
     fn len(&self) -> usize;
     /// Whether there are none.
     fn is_empty(&self) -> bool {
@@ -93,9 +105,13 @@ pub trait State: Table {
     fn expire(&mut self, moment: Moment);
 }
 
-/// Where one value per key is kept. In memory it is [`KeyedState`]; on disk it will be a cache over it, which is why
-/// reading needs `&mut` and why a value is changed in place rather than replaced.
+/// Where one value per key is kept. It may be a cache, which is why reading needs `&mut` and why a value is changed in
+/// place rather than replaced.
 pub trait Store<V>: Table {
+    /// Shows some of the entries that were last told, other ones with each call, and all of them again and again. Those in
+    /// memory alone are not among them.
+    fn some(&mut self, entries: usize, entry: &mut dyn FnMut(&[u8], &V));
+
     /// The value of a key.
     fn get(&mut self, key: &[u8]) -> Option<&V>;
 

@@ -1,5 +1,5 @@
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
@@ -7,18 +7,32 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Change, StateError, Table, decode, encode};
+use super::cold::Somewhere;
+use super::{Change, ColdTable, StateError, Table, decode, encode};
 
 /// Values per key, in the order of a second key: a look at a range touches only what is in it.
 #[derive(Debug)]
 pub struct SortedState<K, V> {
+    /// All of them, or those in use of what is [elsewhere](Elsewhere): a key with all of its entries, or not at all.
     keys: FxHashMap<Arc<str>, BTreeMap<K, Slot<V>>>,
     /// To tell the changelog, if they are still there.
     written: Vec<(Arc<str>, K)>,
     /// Gone, and the changelog knows them.
     removed: Vec<(Arc<str>, K)>,
+    /// In memory or not.
     entries: usize,
     scratch: (Vec<u8>, Vec<u8>),
+    elsewhere: Option<Elsewhere>,
+}
+
+/// Entries that are not in memory.
+#[derive(Debug)]
+struct Elsewhere {
+    cold: ColdTable,
+    /// Lengths of second keys, as bytes: a store has the entries of a key in one place for each of them.
+    lengths: BTreeSet<usize>,
+    /// What changed has been told since the last access: all of it can be let go.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -37,6 +51,7 @@ impl<K, V> Default for SortedState<K, V> {
             removed: Vec::new(),
             entries: 0,
             scratch: Default::default(),
+            elsewhere: None,
         }
     }
 }
@@ -126,7 +141,8 @@ impl<K: Ord + Clone, V> SortedState<K, V> {
         if slot.known {
             self.removed.extend(self.shared(key).map(|key| (key.clone(), at)));
         }
-        if empty {
+        // Elsewhere its entries still are: an empty key says that they are gone.
+        if empty && self.elsewhere.is_none() {
             self.keys.remove(key);
         }
         Some(slot.value)
@@ -138,6 +154,65 @@ impl<K: Ord + Clone, V> SortedState<K, V> {
         self.entries -= entries.len();
         let known = entries.into_iter().filter(|(_, slot)| slot.known);
         self.removed.extend(known.map(|(at, _)| (shared.clone(), at)));
+        if self.elsewhere.is_some() {
+            self.keys.insert(shared, BTreeMap::new());
+        }
+    }
+}
+
+impl<K, V> SortedState<K, V>
+where
+    K: Ord + Clone + Serialize + DeserializeOwned,
+    V: DeserializeOwned,
+{
+    /// Gives an empty table entries that stay where they are. From then on a key has to be [fetched](Self::fetch) before
+    /// anything is done with it.
+    pub(super) fn leave_in(&mut self, cold: ColdTable) {
+        let (mut lengths, mut bytes, mut somewhere) = (BTreeSet::new(), Vec::new(), Somewhere::default());
+        self.entries = 0;
+        cold.each(&mut |place, value| {
+            let (_, at): (String, K) = decode(place)?;
+            decode::<V>(value)?;
+            encode(&at, &mut bytes);
+            lengths.insert(bytes.len() - 1);
+            somewhere.pass(place, value);
+            self.entries += 1;
+            Ok(())
+        });
+        self.elsewhere = Some(Elsewhere { cold: somewhere.begin(cold), lengths, told: false });
+    }
+
+    /// Shows some of the entries that are elsewhere, other ones with each call.
+    pub(super) fn some(&mut self, entries: usize, entry: &mut dyn FnMut(Arc<str>, K, &V)) {
+        let Some(Elsewhere { cold, .. }) = &mut self.elsewhere else { return };
+        cold.some(entries, &mut |place, value| {
+            let (key, at): (Arc<str>, K) = decode(place)?;
+            entry(key, at, &decode(value)?);
+            Ok(())
+        });
+    }
+
+    /// Brings the entries of a key into memory, if they are elsewhere.
+    pub(super) fn fetch(&mut self, key: &str) {
+        let Some(Elsewhere { cold, lengths, told }) = &mut self.elsewhere else { return };
+        if std::mem::take(told) && cold.is_full(self.keys.values().map(|entries| 1 + entries.len()).sum()) {
+            self.keys.retain(|_, entries| entries.values().any(|slot| slot.dirty));
+        }
+        if self.keys.contains_key(key) {
+            return;
+        }
+        let (start, mut entries) = (&mut self.scratch.0, BTreeMap::new());
+        encode(&key, start);
+        for length in &*lengths {
+            cold.each_of((start.len() + length, start), &mut |place, value| {
+                let (_, at): (String, K) = decode(place)?;
+                entries.insert(at, Slot { value: decode(value)?, dirty: false, known: true });
+                Ok(())
+            });
+        }
+        if !entries.is_empty() {
+            self.keys.insert(Arc::from(key), entries);
+        }
     }
 }
 
@@ -160,12 +235,19 @@ where
                 && std::mem::take(&mut slot.dirty)
             {
                 slot.known = true;
+                if let Some(elsewhere) = &mut self.elsewhere {
+                    encode(&at, &mut key_bytes);
+                    elsewhere.lengths.insert(key_bytes.len() - 1);
+                }
                 encode(&(&*key, &at), &mut key_bytes);
                 encode(&slot.value, &mut bytes);
                 change(&key_bytes, Some(&bytes));
             }
         }
         self.scratch = (key_bytes, bytes);
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.told = true;
+        }
     }
 
     fn snapshot(&self, entry: &mut Change<'_>) {
@@ -176,6 +258,15 @@ where
                 encode(&slot.value, &mut bytes);
                 entry(&key_bytes, Some(&bytes));
             }
+        }
+        if let Some(Elsewhere { cold, .. }) = &self.elsewhere {
+            cold.each(&mut |place, value| {
+                let (key, _): (String, K) = decode(place)?;
+                if !self.keys.contains_key(key.as_str()) {
+                    entry(place, Some(value));
+                }
+                Ok(())
+            });
         }
     }
 

@@ -100,11 +100,21 @@ pub struct Timed<V> {
 
 /// The time to live of a table, and what expires when. An entry is planned for the first time at which it may expire;
 /// that an access has moved this is seen when the time has come, so an access costs nothing here.
+///
+/// On disk an index of all entries would be as large as what is to be kept out of memory. There all entries are looked at
+/// one after the other, as fast as it takes to see each of them [`PASSES`] times within the time to live.
 #[derive(Debug)]
 pub(super) struct Expiry<K> {
     ttl: Option<Ttl>,
     deadlines: Deadlines<K>,
+    /// Of a table on disk, the clock of the last look; `i64::MIN` before the first.
+    looked: Option<i64>,
 }
+
+/// See [`Expiry`]: what has expired is gone after a quarter of the time to live.
+const PASSES: i128 = 4;
+/// Entries of a table on disk that are worth a look at it.
+const WORTH: i128 = 64;
 
 impl<K> Default for Expiry<K> {
     fn default() -> Self {
@@ -114,7 +124,7 @@ impl<K> Default for Expiry<K> {
 
 impl<K> Expiry<K> {
     pub fn new(ttl: Option<Ttl>) -> Self {
-        Self { ttl, deadlines: Deadlines::default() }
+        Self { ttl, deadlines: Deadlines::default(), looked: None }
     }
 
     pub fn is_live<V>(&self, timed: &Timed<V>, moment: Moment) -> bool {
@@ -132,19 +142,42 @@ impl<K> Expiry<K> {
         std::mem::replace(&mut timed.accessed, accessed) != accessed
     }
 
+    /// How many of a table's entries to look at now, if it is on disk.
+    pub fn due(&mut self, entries: usize, moment: Moment) -> usize {
+        let (Some(ttl), Some(looked)) = (self.ttl, &mut self.looked) else { return 0 };
+        let clock = ttl.clock(moment);
+        if *looked == i64::MIN {
+            *looked = clock;
+        }
+        let passed = i128::from(clock) - i128::from(*looked);
+        let entries = entries as i128;
+        let due = (entries * passed * PASSES / i128::from(ttl.ttl.max(1))).min(AT_ONCE as i128);
+        if due < WORTH.min(entries) {
+            return 0;
+        }
+        *looked = clock;
+        usize::try_from(due).unwrap_or(0)
+    }
+
     pub fn refreshes_on_read(&self) -> bool {
         self.ttl.is_some_and(|ttl| ttl.refresh == Refresh::OnReadAndWrite)
     }
 }
 
 impl<K: Ord + Hash + Clone> Expiry<K> {
+    /// The table is on disk.
+    pub fn without_index(&mut self) {
+        self.looked = Some(i64::MIN);
+        self.deadlines.clear();
+    }
+
     /// The entry was last accessed then.
     pub fn plan<Q>(&mut self, key: &Q, accessed: i64, own: impl FnOnce() -> K)
     where
         K: std::borrow::Borrow<Q>,
         Q: Ord + Hash + ?Sized,
     {
-        if let Some(ttl) = self.ttl {
+        if let (Some(ttl), None) = (self.ttl, self.looked) {
             self.deadlines.no_later_than(key, accessed.saturating_add(ttl.ttl), own);
         }
     }

@@ -1,12 +1,15 @@
 //! The task of an app: the one place where the order of things is decided.
 
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
 use super::handover::{Downstream, Told};
 use super::stored::{EntryKey, META, Meta, VALVES, Valves, WINDOWED, Windowed};
 use super::{App, Input, JobStatus, Parsed, Record, Refused, SourceKind, Task, Totals};
 use crate::effect::Effects;
 use crate::invariant::Violation;
 use crate::job::Job;
-use crate::state::{Change, StateError, Table, decode, encode};
+use crate::state::{Change, Cold, ColdTable, StateError, Table, decode, encode};
 use crate::stream::{Origin, Scope};
 use crate::time::Watermark;
 use crate::watermark::{Bounded, InvalidIdleTimeout, Multiplexer, Progress, Valve};
@@ -297,6 +300,25 @@ impl<E: 'static> Task for AppTask<E> {
             number += 1;
         });
         loaded
+    }
+
+    fn attach(&mut self, cold: Rc<dyn Cold>, cached: usize) {
+        // Its own entries first: they say which parameters are in force.
+        let mut own = Vec::new();
+        encode(&"", &mut own);
+        cold.each(&own, &[], &mut |key, value| {
+            if let Err(error) = self.load(key, Some(value)) {
+                cold.failed(error);
+            }
+            ControlFlow::Continue(())
+        });
+        for job in &mut self.jobs {
+            let (name, mut number) = (job.descriptor().name, 0);
+            job.tables(&mut |table| {
+                table.attach(ColdTable::new(cold.clone(), EntryKey::prefix(name, number), cached));
+                number += 1;
+            });
+        }
     }
 
     fn start(&mut self) {

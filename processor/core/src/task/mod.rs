@@ -4,6 +4,8 @@ mod app;
 mod handover;
 mod stored;
 
+use std::rc::Rc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -11,7 +13,7 @@ use self::app::AppTask;
 use crate::effect::Effects;
 use crate::invariant::Stats;
 use crate::job::{Descriptor, Job};
-use crate::state::{Change, StateError};
+use crate::state::{Change, Cold, StateError};
 use crate::time::{EventTime, Watermark};
 use crate::watermark::{BoundedOutOfOrderness, InvalidIdleTimeout};
 
@@ -148,6 +150,9 @@ pub trait Task {
     /// # Errors
     /// The bytes can't be read.
     fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<bool, StateError>;
+    /// Gives a new task all of its state at once. Tables that grow with the number of keys leave it in `cold` and hold
+    /// `cached` entries each, beside what one transaction touches. `cold` is told what can't be read.
+    fn attach(&mut self, cold: Rc<dyn Cold>, cached: usize);
     /// The next record of a source will have this offset, whatever the state says.
     fn reposition(&mut self, topic: &str, next_offset: i64);
     /// The state is loaded; inputs follow.
@@ -162,7 +167,7 @@ pub trait Task {
     fn totals(&self) -> Totals;
     /// Figures per job, in the app's order.
     fn jobs(&self) -> Vec<JobStatus>;
-    /// Number of entries of keyed state.
+    /// Number of entries of keyed state, in memory or not.
     fn entries(&mut self) -> usize;
 }
 

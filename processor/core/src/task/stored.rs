@@ -19,6 +19,15 @@ pub(super) struct EntryKey<'a> {
     pub key: &'a [u8],
 }
 
+impl EntryKey<'_> {
+    /// What the keys of a table's entries begin with, before the length of the table's own key.
+    pub fn prefix(job: &str, table: u16) -> Vec<u8> {
+        let mut prefix = Vec::new();
+        encode(&(job, table), &mut prefix);
+        prefix
+    }
+}
+
 /// What a task knows besides its jobs' tables: written with every commit, so that it says where the state stands.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Meta {
