@@ -7,3 +7,4 @@ pub mod config;
 pub mod index;
 pub mod runtime;
 pub mod savepoint;
+pub mod store;

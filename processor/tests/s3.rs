@@ -80,7 +80,7 @@ fn manifest() -> Manifest {
 async fn write(chain: &mut Chain, key: &str, value: &[u8]) -> Manifest {
     let (mut manifest, mut changes) = (manifest(), Changes::default());
     changes.put(key.as_bytes(), Some(value));
-    chain.write(&mut manifest, changes, Instant::now()).await.unwrap();
+    chain.write(&mut manifest, changes, None, Instant::now()).await.unwrap();
     manifest
 }
 
@@ -126,7 +126,7 @@ async fn checkpoints_in_s3_are_written_removed_verified_and_fallen_back_from() {
     let (mut unwritten, mut changes) = (manifest(), Changes::default());
     changes.put(b"n", Some(b"13"));
     let begun = Instant::now();
-    assert!(chain.write(&mut unwritten, changes, Instant::now()).await.is_err());
+    assert!(chain.write(&mut unwritten, changes, None, Instant::now()).await.is_err());
     assert!(newest().await.passed_over[0].starts_with("the checkpoints can't be listed"));
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     let _server = Server::start();

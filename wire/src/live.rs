@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::result::{SensorAverage, Severity};
 use crate::telemetry::{
-    Checkpoint, Component, OpenTransaction, Provoked, Recovery, RecoveryPhases, TimeUse, WorkerState,
+    Checkpoint, Component, OpenTransaction, Provoked, Recovery, RecoveryPhases, StateBackend, TimeUse,
+    WorkerState,
 };
 
 /// Subprotocol: postcard in binary frames.
@@ -273,6 +274,9 @@ pub struct JobGauge {
     pub app: String,
     /// Job.
     pub job: String,
+    /// Where its app keeps the state.
+    #[serde(default)]
+    pub backend: StateBackend,
     /// Records/s that concern it, over the last 5 s.
     pub records_per_s: f64,
     /// Results/s, over the last 5 s.

@@ -3,6 +3,9 @@
 //!
 //! The record's key is the component's name, its value a [`Frame`] as JSON.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -189,11 +192,87 @@ pub enum WorkerState {
     },
 }
 
+/// Where an app keeps its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateBackend {
+    /// All of it in memory.
+    #[default]
+    Memory,
+    /// On the worker's disk, with a cache in memory: it may be larger than memory.
+    Disk,
+}
+
+impl StateBackend {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        }
+    }
+}
+
+/// The choice of a backend for an app: `commerce=disk`.
+///
+/// ```
+/// use millrace_wire::telemetry::{AppBackend, StateBackend};
+///
+/// let chosen: AppBackend = "commerce=disk".parse().unwrap();
+/// assert_eq!((chosen.app.as_str(), chosen.backend), ("commerce", StateBackend::Disk));
+/// assert_eq!(chosen.to_string(), "commerce=disk");
+/// assert!("commerce".parse::<AppBackend>().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AppBackend {
+    /// The app.
+    pub app: String,
+    /// Where its state is kept.
+    pub backend: StateBackend,
+}
+
+impl FromStr for AppBackend {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = [StateBackend::Memory, StateBackend::Disk];
+        let parsed = text.split_once('=').and_then(|(app, name)| {
+            let backend = known.into_iter().find(|backend| backend.name() == name)?;
+            (!app.is_empty()).then(|| Self { app: app.to_owned(), backend })
+        });
+        parsed.ok_or_else(|| format!("{text:?} is not APP=memory or APP=disk"))
+    }
+}
+
+impl TryFrom<String> for AppBackend {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<AppBackend> for String {
+    fn from(chosen: AppBackend) -> Self {
+        chosen.to_string()
+    }
+}
+
+impl fmt::Display for AppBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.app, self.backend.name())
+    }
+}
+
 /// An app on one worker.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct App {
     /// Its name.
     pub name: String,
+    /// Where its state is.
+    #[serde(default)]
+    pub backend: StateBackend,
     /// What it is doing.
     #[serde(default)]
     pub state: WorkerState,
@@ -349,11 +428,14 @@ pub struct Recovery {
     pub duration_ms: f64,
     /// Checkpoint used, if any.
     pub checkpoint: Option<u64>,
+    /// Changelog offset from which state on the worker's disk was continued, if it was.
+    #[serde(default)]
+    pub local_offset: Option<i64>,
     /// Changelog records applied after it.
     pub changelog_records: u64,
     /// Input offset at which processing goes on.
     pub offset: i64,
-    /// Newer checkpoints that could not be used, and why.
+    /// Newer checkpoints and local state that could not be used, and why.
     pub passed_over: Vec<String>,
 }
 

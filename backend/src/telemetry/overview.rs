@@ -115,6 +115,7 @@ impl State {
                             ..Default::default()
                         });
                     let id = format!("{}/{}/", app.name, job.name);
+                    gauge.backend = app.backend;
                     gauge.records_per_s += tracked.rate(&format!("concerned/{id}"), now_ms);
                     gauge.emitted_per_s += tracked.rate(&format!("emitted/{id}"), now_ms);
                     gauge.pending += job.pending;

@@ -71,8 +71,11 @@ pub fn Recoveries() -> impl IntoView {
     let rows = move || {
         page.recoveries.with(|all| {
             let row = |r: &millrace_wire::telemetry::Recovery| {
-                let from =
-                    r.checkpoint.map_or_else(|| "changelog only".to_owned(), |id| format!("checkpoint {id}"));
+                let from = match (r.local_offset, r.checkpoint) {
+                    (Some(_), _) => "local disk".to_owned(),
+                    (None, Some(id)) => format!("checkpoint {id}"),
+                    (None, None) => "changelog only".to_owned(),
+                };
                 let passed_over = r.passed_over.iter().map(|reason| {
                     view! { <br/><span class="ack bad">"✕ "{reason.clone()}</span> }
                 });

@@ -111,6 +111,7 @@ mod tests {
     use millrace_core::{Application, Effect, Effects, Input, Record};
 
     use super::*;
+    use crate::store::Disk;
 
     /// What docs/your-first-job.md shows is what is built and run: the file whole, and the lines that register it.
     #[test]
@@ -125,15 +126,32 @@ mod tests {
         }
     }
 
-    /// A task that is cut at any commit and restored from its changelog gives what an uncut one gives. Runs an app on 400
-    /// records, (source, value), with a change of parameters, (job, values), on the way. Returns the topics that it wrote.
+    /// What becomes of a task at every 13th commit.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Cut {
+        Not,
+        /// It is made again from its changelog.
+        InMemory,
+        /// It is made again from its store; meanwhile it has two entries of each table in memory.
+        OnDisk,
+    }
+
+    /// A task that is cut at any commit and restored, from its changelog or on disk, gives what an uncut one gives. Runs an
+    /// app on 400 records, (source, value), with a change of parameters, (job, values), on the way. Returns the topics that
+    /// it wrote.
     pub(super) fn continues_exactly(
         app: &dyn Application,
         (job, values): (&str, &serde_json::Value),
         record: impl Fn(i64) -> (usize, String),
     ) -> BTreeSet<&'static str> {
-        let run = |cut: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        let run = |cut: Cut| {
             let (mut task, mut log) = (app.task(3).unwrap(), BTreeMap::new());
+            let mut store = disk.task(app.name(), 3, "a cluster").unwrap();
+            if cut == Cut::OnDisk {
+                task.attach(store.cold(), 2);
+            }
             task.start();
             let (mut out, mut topics) = (Vec::new(), BTreeSet::new());
             for i in 0..400_i64 {
@@ -157,21 +175,40 @@ mod tests {
                 }
                 task.changes(&mut |key, value| {
                     log.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+                    store.put(key, value);
                 });
-                if cut && i % 13 == 0 {
-                    task = app.task(3).unwrap();
+                store.check().unwrap();
+                store.write(Some(i)).unwrap();
+                if cut == Cut::Not || i % 13 != 0 {
+                    continue;
+                }
+                task = app.task(3).unwrap();
+                if cut == Cut::OnDisk {
+                    store = disk.task(app.name(), 3, "a cluster").unwrap();
+                    task.attach(store.cold(), 2);
+                } else {
                     for (key, value) in &log {
                         assert!(task.load(key, value.as_deref()).unwrap());
                     }
-                    task.start();
                 }
+                task.start();
             }
+            let stored =
+                store.whole().entries().map(Result::unwrap).map(|(k, v)| (k.to_vec(), Some(v.to_vec())));
+            log.retain(|_, value| value.is_some());
+            assert_eq!(stored.collect::<BTreeMap<_, _>>(), log);
+            let mut whole = BTreeMap::new();
+            task.snapshot(&mut |key, value| drop(whole.insert(key.to_vec(), value.map(<[u8]>::to_vec))));
+            assert!(log.iter().all(|(key, value)| whole.get(key) == Some(value)), "{}", app.name());
+            store.clear().unwrap();
             let stats: Vec<_> =
                 task.jobs().into_iter().map(|job| (job.stats, job.pending, job.params_version)).collect();
             ((out, stats, task.offsets(), task.watermark()), topics)
         };
-        let ((whole, topics), (cut, _)) = (run(false), run(true));
-        assert_eq!(whole, cut);
+        let (whole, topics) = run(Cut::Not);
+        for cut in [Cut::InMemory, Cut::OnDisk] {
+            assert_eq!(whole, run(cut).0);
+        }
         for (stats, pending, _) in whole.1 {
             assert!(stats.balances(pending) && stats.violations == 0, "{stats:?} {pending}");
         }

@@ -2,9 +2,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use object_store::path::Path;
+use sha2::Digest;
+use tokio::sync::mpsc;
 
-use super::manifest::{digest, id_of, seal};
+use super::manifest::{digest, hexadecimal, id_of, seal};
+use super::pieces::Sent;
 use super::{Changes, Encoded, File, Manifest, RETAINED, ReadError, Store};
+use crate::store::Whole;
 
 /// Deltas behind a base at the most.
 const DELTAS: usize = 8;
@@ -31,6 +35,13 @@ enum Next {
     Delta,
     /// Everything that there is, in one file.
     Base,
+}
+
+impl Next {
+    fn name(self, manifest: &Manifest) -> String {
+        let ending = if self == Self::Base { "base" } else { "delta" };
+        format!("{}.{ending}", manifest.stem())
+    }
 }
 
 /// A base when there is none, when there are many deltas, or when they are half as large as it.
@@ -63,14 +74,20 @@ impl Chain {
     pub fn take_lost(&mut self) -> bool {
         let lost = std::mem::take(&mut self.lost);
         if lost {
-            self.files.clear();
-            self.unwritten = Changes::default();
+            self.begin_anew();
         }
         lost
     }
 
-    /// Writes a checkpoint that has `changes` beyond the one before, and removes what is no longer needed. Completes
-    /// the manifest. After an error the checkpoints before are untouched and the changes are part of the next one.
+    /// The next checkpoint is a base, whatever there was.
+    pub fn begin_anew(&mut self) {
+        self.files.clear();
+        self.unwritten = Changes::default();
+    }
+
+    /// Writes a checkpoint that has `changes` beyond the one before, and removes what is no longer needed. A base is read
+    /// from the `whole` state if that is given, otherwise it is made of the files that there are. Completes the
+    /// manifest. After an error the checkpoints before are untouched and the changes are part of the next one.
     ///
     /// # Errors
     /// The store refuses or does not answer, or what it has is damaged.
@@ -78,16 +95,46 @@ impl Chain {
         &mut self,
         manifest: &mut Manifest,
         changes: Changes,
+        whole: Option<Whole>,
         begun: Instant,
     ) -> anyhow::Result<()> {
-        self.unwritten.absorb(changes);
+        let (next, bounded) = (next(&self.files), whole.is_some());
+        let whole = whole.filter(|_| next == Next::Base);
+        if whole.is_none() {
+            self.unwritten.absorb(changes);
+        }
         let id = match self.id {
             Some(id) => id,
             None => self.store.names(&self.folder).await?.last().and_then(|name| id_of(name)).unwrap_or(0),
         };
         manifest.id = id + 1;
         self.id = Some(manifest.id);
-        let next = next(&self.files);
+        let file = match whole {
+            Some(whole) => self.stream(manifest, whole).await,
+            None => self.merge(manifest, next).await,
+        };
+        // Changes would pile up with each failure, where the whole state can be had instead.
+        let file = file.inspect_err(|_| {
+            if bounded {
+                self.begin_anew()
+            }
+        })?;
+        manifest.files = if next == Next::Base { Vec::new() } else { self.files.clone() };
+        manifest.files.push(file);
+        manifest.duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let name = format!("{}.json", manifest.stem());
+        self.store.put(&self.folder, &name, seal(manifest)?).await?;
+        self.unwritten = Changes::default();
+        self.files.clone_from(&manifest.files);
+        self.known.insert(name, manifest.clone());
+        if let Err(error) = self.collect_garbage().await {
+            tracing::warn!(folder = %self.folder, error = format!("{error:#}"), "old checkpoints could not be removed");
+        }
+        Ok(())
+    }
+
+    /// Writes the changes as a delta, or everything that there is as a base.
+    async fn merge(&mut self, manifest: &Manifest, next: Next) -> anyhow::Result<File> {
         let mut before = Vec::new();
         if next == Next::Base {
             for file in &self.files {
@@ -124,22 +171,21 @@ impl Chain {
         };
         self.unwritten = changes;
         let Encoded { bytes, entries } = encoded.inspect_err(|_| self.lost = true)?;
-        let ending = if next == Next::Base { "base" } else { "delta" };
-        let name = format!("{}.{ending}", manifest.stem());
+        let name = next.name(manifest);
         let file = File { name, entries, bytes: bytes.len() as u64, sha256 };
         self.store.put(&self.folder, &file.name, bytes).await?;
-        manifest.files = if next == Next::Base { Vec::new() } else { self.files.clone() };
-        manifest.files.push(file);
-        manifest.duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let name = format!("{}.json", manifest.stem());
-        self.store.put(&self.folder, &name, seal(manifest)?).await?;
-        self.unwritten = Changes::default();
-        self.files.clone_from(&manifest.files);
-        self.known.insert(name, manifest.clone());
-        if let Err(error) = self.collect_garbage().await {
-            tracing::warn!(folder = %self.folder, error = format!("{error:#}"), "old checkpoints could not be removed");
-        }
-        Ok(())
+        Ok(file)
+    }
+
+    /// Writes the whole state as a base, in pieces.
+    async fn stream(&self, manifest: &Manifest, whole: Whole) -> anyhow::Result<File> {
+        let name = Next::Base.name(manifest);
+        let (send, pieces) = mpsc::channel(1);
+        // The end of `send` is the end of the file.
+        let read = tokio::task::spawn_blocking(move || Sent::to(&send, &whole));
+        self.store.put_pieces(&self.folder, &name, pieces).await?;
+        let Sent { entries, bytes, sha256 } = read.await?;
+        Ok(File { name, entries, bytes, sha256: hexadecimal(&sha256.finalize()) })
     }
 
     /// Removes manifests that are no longer kept, then files that none of the kept ones names.
@@ -222,7 +268,7 @@ mod tests {
                 all.put(key.as_bytes(), value.map(str::as_bytes));
             }
             let mut manifest = manifest(0);
-            self.chain.write(&mut manifest, all, Instant::now()).await.map(|()| manifest)
+            self.chain.write(&mut manifest, all, None, Instant::now()).await.map(|()| manifest)
         }
 
         /// A large base, then `deltas` checkpoints that each change one key to their number.

@@ -28,6 +28,16 @@ impl Changes {
         }
     }
 
+    /// How many keys have changed.
+    pub fn len(&self) -> usize {
+        self.newest.len()
+    }
+
+    /// Every key with its newest value, in no order.
+    pub fn into_entries(self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
+        self.newest.into_iter()
+    }
+
     /// By key.
     pub fn sorted(&self) -> Vec<(&[u8], Option<&[u8]>)> {
         let mut all: Vec<_> = self.newest.iter().map(|(k, v)| (k.as_slice(), v.as_deref())).collect();

@@ -6,44 +6,81 @@ use millrace_wire::telemetry;
 use tokio::sync::Mutex;
 
 use super::{Chain, Changes, Manifest};
+use crate::store::Whole;
+
+/// Changes that are held for a task whose whole state can be read from its store.
+const MOST: usize = 20_000;
 
 /// A task's checkpoints, as its worker sees them: what has changed since the last one.
 pub struct Collector {
-    changes: Changes,
+    changes: Collected,
     chain: Arc<Mutex<Chain>>,
 }
 
+/// What has changed.
+enum Collected {
+    /// These.
+    All(Changes),
+    /// These, for as long as they are few.
+    Few(Changes),
+    /// So much that the whole state is written.
+    Many,
+}
+
 impl Collector {
-    /// `changes` is what the chain does not have yet: the changelog that was read behind its newest checkpoint.
+    /// Of a task in memory. `changes` is what the chain does not have yet: the changelog that was read behind its newest
+    /// checkpoint.
     pub fn new(chain: Chain, changes: Changes) -> Self {
-        Self { changes, chain: Arc::new(Mutex::new(chain)) }
+        Self { changes: Collected::All(changes), chain: Arc::new(Mutex::new(chain)) }
+    }
+
+    /// Of a task on disk, whose first checkpoint is the whole state.
+    pub fn of_disk(chain: Chain) -> Self {
+        Self { changes: Collected::Many, chain: Arc::new(Mutex::new(chain)) }
     }
 
     /// An entry has changed. It counts from the next commit on: a transaction that fails takes the task with it.
     pub fn put(&mut self, key: &[u8], value: Option<&[u8]>) {
-        self.changes.put(key, value);
+        match &mut self.changes {
+            Collected::All(changes) => changes.put(key, value),
+            Collected::Few(changes) if changes.len() < MOST => changes.put(key, value),
+            Collected::Few(_) => self.changes = Collected::Many,
+            Collected::Many => {}
+        }
     }
 
-    /// Begins a checkpoint of a task whose state is committed: hands over what has changed. The rest is done by what
-    /// is returned, wherever that is run. `None`: the checkpoint before is still being written.
+    /// Begins a checkpoint of a task whose state is committed: hands over what has changed, and for a task on disk its
+    /// `whole` state, to be read when it is needed. The rest is done by what is returned, wherever that is run. `None`: the
+    /// checkpoint before is still being written.
     pub fn begin(
         &mut self,
         task: &mut dyn Task,
+        whole: Option<Whole>,
         app: &str,
         partition: i32,
         changelog_offset: i64,
     ) -> Option<impl Future<Output = telemetry::Checkpoint> + Send + use<>> {
         let begun = Instant::now();
         let mut chain = self.chain.clone().try_lock_owned().ok()?;
-        let mut changes = std::mem::take(&mut self.changes);
-        if chain.take_lost() {
-            changes = Changes::default();
-            task.snapshot(&mut |key, value| changes.put(key, value));
-        }
+        let lost = chain.take_lost();
+        let changes = match &mut self.changes {
+            Collected::All(changes) if lost => {
+                *changes = Changes::default();
+                task.snapshot(&mut |key, value| changes.put(key, value));
+                std::mem::take(changes)
+            }
+            Collected::All(changes) => std::mem::take(changes),
+            Collected::Few(changes) => std::mem::take(changes),
+            Collected::Many => {
+                self.changes = Collected::Few(Changes::default());
+                chain.begin_anew();
+                Changes::default()
+            }
+        };
         let mut manifest = Manifest::of(task, app, partition, changelog_offset);
         let blocked_ms = begun.elapsed().as_secs_f64() * 1_000.0;
         Some(async move {
-            let error = chain.write(&mut manifest, changes, begun).await.err();
+            let error = chain.write(&mut manifest, changes, whole, begun).await.err();
             let error = error.map(|error| format!("{error:#}"));
             if let Some(error) = &error {
                 let Manifest { app, partition, id, .. } = &manifest;
@@ -104,9 +141,9 @@ mod tests {
             encoding += begun.elapsed() - collecting;
             assert!(changed >= 100_000, "{changed}");
             let begun = Instant::now();
-            let write = collector.begin(&mut *task, "commerce", 0, 7).unwrap();
+            let write = collector.begin(&mut *task, None, "commerce", 0, 7).unwrap();
             let blocked = begun.elapsed();
-            assert!(collector.begin(&mut *task, "commerce", 0, 7).is_none(), "one at a time");
+            assert!(collector.begin(&mut *task, None, "commerce", 0, 7).is_none(), "one at a time");
             let begun = Instant::now();
             let mut whole = 0_usize;
             task.snapshot(&mut |key, value| whole += key.len() + value.map_or(0, <[u8]>::len));

@@ -12,6 +12,9 @@
 //! make up the checkpoint, with length and SHA-256, carries its own, and is written last: without a manifest there is no
 //! checkpoint.
 //!
+//! Of a task whose state is on disk, at most 20,000 changes are held. A base is read from a snapshot of its
+//! store and written piece by piece; it is due too when there were more changes than that.
+//!
 //! Kept are the newest three, and the newest of the chain before, so that a damaged base is not the end of all of them.
 //! A checkpoint of which anything is torn, missing or damaged is passed over for the one before it, and telemetry says so.
 
@@ -20,6 +23,7 @@ mod changes;
 mod collector;
 mod format;
 mod manifest;
+mod pieces;
 mod store;
 
 pub use chain::Chain;
@@ -31,3 +35,7 @@ pub use store::{Found, Loaded, ReadError, Store};
 
 /// How many checkpoints of a task are kept.
 pub const RETAINED: usize = 3;
+
+/// State that was saved longer ago is not used: Kafka keeps a record that says that a key is gone for 24 h
+/// (`delete.retention.ms`), so in the changelog behind it one may be missing, and the key would be back.
+pub const TOO_OLD_MS: i64 = 23 * 3_600_000;

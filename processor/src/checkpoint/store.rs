@@ -3,13 +3,19 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
 
 use super::manifest::{digest, id_of, unseal};
 use super::{File, Manifest};
+
+/// What an object is written in, piece by piece: the least that S3 takes.
+const PART: usize = 5 << 20;
 
 /// Where checkpoints are kept.
 #[derive(Clone)]
@@ -92,6 +98,32 @@ impl Store {
     pub async fn put(&self, folder: &Path, name: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
         self.objects.put(&folder.clone().join(name), PutPayload::from(bytes)).await?;
         Ok(())
+    }
+
+    /// Writes an object piece by piece, all or nothing: with an error among the `pieces` there is no object.
+    ///
+    /// # Errors
+    /// One of the pieces is one; or the store refuses or does not answer.
+    pub async fn put_pieces(
+        &self,
+        folder: &Path,
+        name: &str,
+        mut pieces: mpsc::Receiver<anyhow::Result<Vec<u8>>>,
+    ) -> anyhow::Result<()> {
+        let path = folder.clone().join(name);
+        let mut object = BufWriter::with_capacity(self.objects.clone(), path, PART).with_max_concurrency(1);
+        while let Some(piece) = pieces.recv().await {
+            let written = match piece {
+                Ok(piece) => object.write_all(&piece).await.map_err(Into::into),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = written {
+                // The reason is the error before.
+                let _ = object.abort().await;
+                return Err(error);
+            }
+        }
+        Ok(object.shutdown().await?)
     }
 
     /// Reads an object.

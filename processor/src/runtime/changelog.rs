@@ -12,6 +12,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::restart::SessionError;
+use crate::store::Log;
 
 /// How long a broker may take to answer.
 const CALL: Duration = Duration::from_secs(10);
@@ -113,6 +114,18 @@ impl Changelog {
         }
     }
 
+    /// A partition that ends at `end`, and where it is from.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn log(&self, partition: i32, end: i64) -> Result<Log, SessionError> {
+        let (start, _) = self.bounds_of(&self.topic, partition)?;
+        let cluster = self.clients.committed.client().fetch_cluster_id(CALL);
+        let cluster =
+            cluster.context("Kafka does not say which cluster it is").map_err(SessionError::Kafka)?;
+        Ok(Log { cluster, start, end })
+    }
+
     /// Where the partitions of the changelog, and of the topics `beside` it, ended at one moment, if no transaction was
     /// open in any of them then: read twice, with what is committed in between; when all three agree, nothing has moved.
     /// Otherwise how far each is committed.
@@ -148,7 +161,7 @@ impl Changelog {
         newest(&self.clients.committed, places)
     }
 
-    /// Hands what is committed of a partition between two offsets to `record`.
+    /// Hands what is committed of a partition between two offsets to `record`, with its offset.
     ///
     /// # Errors
     /// Kafka does not answer; or what `record` says.
@@ -157,7 +170,7 @@ impl Changelog {
         partition: i32,
         from: i64,
         to: i64,
-        record: impl FnMut(u64, &[u8], Option<&[u8]>) -> Result<(), SessionError>,
+        record: impl FnMut(i64, &[u8], Option<&[u8]>) -> Result<(), SessionError>,
     ) -> Result<Read, SessionError> {
         self.read_of(&self.topic, partition, (from, to), record)
     }
@@ -171,7 +184,7 @@ impl Changelog {
         topic: &str,
         partition: i32,
         (from, to): (i64, i64),
-        mut record: impl FnMut(u64, &[u8], Option<&[u8]>) -> Result<(), SessionError>,
+        mut record: impl FnMut(i64, &[u8], Option<&[u8]>) -> Result<(), SessionError>,
     ) -> Result<Read, SessionError> {
         let mut read = Read::default();
         if from >= to {
@@ -190,7 +203,7 @@ impl Changelog {
                     heard = Instant::now();
                     read.records += 1;
                     read.newest_ms = read.newest_ms.max(message.timestamp().to_millis());
-                    record(read.records, message.key().unwrap_or_default(), message.payload())?;
+                    record(message.offset(), message.key().unwrap_or_default(), message.payload())?;
                 }
                 Some(Err(KafkaError::PartitionEOF(at))) if at == partition => break,
                 // Of a partition read before.

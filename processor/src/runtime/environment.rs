@@ -10,13 +10,14 @@ use millrace_core::Application;
 use millrace_service::Shutdown;
 use millrace_service::control::Versioned;
 use millrace_wire::control::Command;
-use millrace_wire::telemetry::{self, WorkerState};
+use millrace_wire::telemetry::{self, StateBackend, WorkerState};
 
 use super::changelog::Clients;
 use super::restart::{Failures, SessionError, Strategy};
 use super::status::Status;
 use crate::checkpoint::Store;
 use crate::config::RunArgs;
+use crate::store::Disk;
 
 /// What outlives a session.
 pub struct Environment<'a> {
@@ -24,6 +25,8 @@ pub struct Environment<'a> {
     pub args: &'a RunArgs,
     /// Checkpoints.
     pub store: &'a Store,
+    /// Where the state of apps with the backend `disk` is, if there are any.
+    pub disk: Option<&'a Disk>,
     /// For what is asynchronous.
     pub runtime: &'a tokio::runtime::Handle,
     /// What the worker shows of itself.
@@ -103,13 +106,13 @@ impl<'a> Environment<'a> {
     pub fn new(
         args: &'a RunArgs,
         apps: &[&'static dyn Application],
-        store: &'a Store,
+        (store, disk): (&'a Store, Option<&'a Disk>),
         runtime: &'a tokio::runtime::Handle,
         (status, shutdown): (&'a Arc<Status>, &'a Shutdown),
         commands: mpsc::Receiver<Versioned>,
     ) -> Self {
         let apps = apps.iter().map(|&app| AppMemory::new(app, args.restart_strategy)).collect();
-        Self { args, store, runtime, status, shutdown, commands, apps, clients: OnceCell::new() }
+        Self { args, store, disk, runtime, status, shutdown, commands, apps, clients: OnceCell::new() }
     }
 
     /// What changelogs are read with.
@@ -123,6 +126,11 @@ impl<'a> Environment<'a> {
         }
         let clients = Rc::new(Clients::new(&self.args.kafka, &format!("{}-restore", self.args.component()))?);
         Ok(self.clients.get_or_init(|| clients).clone())
+    }
+
+    /// Where the state of an app is, if not in memory.
+    pub fn disk_of(&self, app: &str) -> Option<&Disk> {
+        self.disk.filter(|_| self.args.backend(app) == StateBackend::Disk)
     }
 
     /// Takes a command if it is for an app here and newer than what is known. Returns the app's number and the job.

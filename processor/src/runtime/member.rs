@@ -159,6 +159,7 @@ impl Member {
                 task: restored.task,
                 changelog_offset: restored.changelog_offset,
                 checkpoints: restored.checkpoints,
+                store: restored.store,
                 next_checkpoint: Instant::now() + env.args.checkpoint_interval() / 6 * turn,
                 progressed,
                 bootstrap,

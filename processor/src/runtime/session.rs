@@ -13,6 +13,7 @@ use super::environment::Environment;
 use super::member::Member;
 use super::restart::SessionError;
 use super::transaction::Transactions;
+use crate::store::TaskStore;
 
 /// How long to wait for a record when there is none; commands and timers are looked at in between.
 const IDLE_WAIT: Duration = Duration::from_millis(10);
@@ -229,13 +230,8 @@ impl<'a, 'e> Session<'a, 'e> {
         let mut created = Vec::new();
         for (number, prepared) in moved {
             let Some(member) = self.members.get_mut(number) else { continue };
-            for ((app, partition), offset) in &changelogs {
-                if let Some(state) = member.work.tasks.get_mut(partition)
-                    && *app == member.number
-                {
-                    state.changelog_offset = *offset;
-                    state.progressed = true;
-                }
+            for ((_, partition), offset) in changelogs.iter().filter(|((app, _), _)| *app == member.number) {
+                member.work.committed(*partition, *offset)?;
             }
             if let Some(memory) = self.env.apps.get_mut(member.number) {
                 member.count(&prepared.partitions, memory, self.env.status);
@@ -271,7 +267,8 @@ impl<'a, 'e> Session<'a, 'e> {
                 }
                 let app = memory.app.name();
                 let (task, offset) = (&mut *state.task, state.changelog_offset);
-                let Some(write) = state.checkpoints.begin(task, app, partition, offset) else {
+                let whole = state.store.as_ref().map(TaskStore::whole);
+                let Some(write) = state.checkpoints.begin(task, whole, app, partition, offset) else {
                     // The one before is still being written: what has changed goes on being collected.
                     continue;
                 };

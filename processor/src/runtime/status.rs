@@ -9,7 +9,7 @@ use millrace_core::Application;
 use millrace_service::metrics::Buckets;
 use millrace_wire::telemetry::{
     Ack, App, Body, Checkpoint, Job, JobDescriptor, OpenTransaction, Processor, Recovery, RecoveryPhases,
-    Task, TimeUse, WorkerState,
+    StateBackend, Task, TimeUse, WorkerState,
 };
 use tokio::sync::Notify;
 
@@ -60,6 +60,7 @@ pub(super) struct Inner {
 #[derive(Default)]
 pub(super) struct AppFigures {
     pub(super) name: &'static str,
+    backend: StateBackend,
     state: WorkerState,
     pub(super) tasks: BTreeMap<i32, Task>,
     pub(super) jobs: Vec<Job>,
@@ -103,7 +104,10 @@ impl Status {
     ///
     /// # Errors
     /// Never with the bounds given here.
-    pub fn new(apps: &[&'static dyn Application]) -> anyhow::Result<Self> {
+    pub fn new(
+        apps: &[&'static dyn Application],
+        backend: impl Fn(&str) -> StateBackend,
+    ) -> anyhow::Result<Self> {
         let jobs = apps.iter().flat_map(|app| app.descriptors().into_iter().map(|job| (app.name(), job)));
         let catalogue = jobs
             .map(|(app, d)| JobDescriptor {
@@ -122,7 +126,11 @@ impl Status {
             inner: Mutex::new(Inner {
                 apps: apps
                     .iter()
-                    .map(|app| AppFigures { name: app.name(), ..AppFigures::default() })
+                    .map(|app| AppFigures {
+                        name: app.name(),
+                        backend: backend(app.name()),
+                        ..AppFigures::default()
+                    })
                     .collect(),
                 committing: None,
                 acks: Vec::new(),
@@ -284,6 +292,7 @@ impl Status {
             }
             let apps = inner.apps.iter_mut().map(|app| App {
                 name: app.name.to_owned(),
+                backend: app.backend,
                 state: app.state.clone(),
                 tasks: app.tasks.values().cloned().collect(),
                 jobs: app.jobs.clone(),

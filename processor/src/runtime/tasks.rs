@@ -17,6 +17,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::restart::SessionError;
 use super::transaction::Transactions;
 use crate::checkpoint::Collector;
+use crate::store::TaskStore;
 
 /// A task with what the runtime keeps about it.
 pub struct TaskState {
@@ -26,6 +27,8 @@ pub struct TaskState {
     pub changelog_offset: i64,
     /// Its checkpoints.
     pub checkpoints: Collector,
+    /// Where its entries are, if they are on disk.
+    pub store: Option<TaskStore>,
     /// When the next checkpoint is due.
     pub next_checkpoint: Instant,
     /// Whether anything was committed since the last checkpoint.
@@ -206,9 +209,15 @@ impl Tasks {
             }
             let changelog = &self.changelog;
             let mut result = Ok(());
-            let checkpoints = &mut state.checkpoints;
-            state.task.changes(&mut |key, value| {
+            let TaskState { task, checkpoints, store, .. } = state;
+            if let Some(store) = &store {
+                store.check().map_err(SessionError::app(self.app))?;
+            }
+            task.changes(&mut |key, value| {
                 checkpoints.put(key, value);
+                if let Some(store) = store.as_mut() {
+                    store.put(key, value);
+                }
                 let mut record = BaseRecord::to(changelog).partition(partition).key(key);
                 record.payload = value;
                 if result.is_ok() {
@@ -222,6 +231,21 @@ impl Tasks {
             transactions.send(BaseRecord::to(topic::LEDGER).key(&key).payload(&value))?;
         }
         Ok((!prepared.partitions.is_empty()).then_some(prepared))
+    }
+
+    /// The transaction is committed: the changelog of a task ends at `offset`. What it has told can be on disk now, and must
+    /// be before it takes another input.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn committed(&mut self, partition: i32, offset: i64) -> Result<(), SessionError> {
+        let Some(state) = self.tasks.get_mut(&partition) else { return Ok(()) };
+        state.changelog_offset = offset;
+        state.progressed = true;
+        match &mut state.store {
+            Some(store) => store.write(Some(offset)).map_err(SessionError::app(self.app)),
+            None => Ok(()),
+        }
     }
 
     /// The create time of the newest stream record in the open transaction, epoch ms.

@@ -14,6 +14,7 @@ use super::session::Session;
 use super::status::Status;
 use crate::checkpoint::Store;
 use crate::config::RunArgs;
+use crate::store::Disk;
 
 /// How long Kafka may take to give the commands so far, before the next try.
 const CONTROL: Duration = Duration::from_secs(30);
@@ -26,7 +27,8 @@ pub fn run(args: RunArgs, apps: &'static [&'static dyn Application]) -> anyhow::
     log::init(&args.service)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let store = Store::open(&args.checkpoint_url)?;
-    let status = Arc::new(Status::new(apps)?);
+    let disk = args.disk(apps)?;
+    let status = Arc::new(Status::new(apps, |app| args.backend(app))?);
     let shutdown = runtime.block_on(async { Shutdown::on_signals() })?;
     runtime.block_on(http::serve(args.service.http_addr, status.clone(), shutdown.clone()))?;
     let publisher = telemetry::Publisher::new(&args.kafka, args.component())?;
@@ -48,7 +50,7 @@ pub fn run(args: RunArgs, apps: &'static [&'static dyn Application]) -> anyhow::
     let (ended, mut end) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
         // The receiver is gone only if the process is ending already.
-        let _ = ended.send(work(&args, apps, &store, &handle, &status, &shutdown));
+        let _ = ended.send(work(&args, apps, (&store, disk.as_ref()), &handle, &status, &shutdown));
         // The process ends with its worker, whatever the reason.
         shutdown.request();
     })?;
@@ -72,7 +74,7 @@ pub fn run(args: RunArgs, apps: &'static [&'static dyn Application]) -> anyhow::
 fn work(
     args: &RunArgs,
     apps: &'static [&'static dyn Application],
-    store: &Store,
+    (store, disk): (&Store, Option<&Disk>),
     runtime: &tokio::runtime::Handle,
     status: &Arc<Status>,
     shutdown: &Shutdown,
@@ -95,7 +97,7 @@ fn work(
             return Ok(());
         }
     };
-    let mut env = Environment::new(args, apps, store, runtime, (status, shutdown), commands);
+    let mut env = Environment::new(args, apps, (store, disk), runtime, (status, shutdown), commands);
     for command in initial {
         env.remember(command);
     }

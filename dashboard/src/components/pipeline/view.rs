@@ -1,5 +1,6 @@
 use leptos::prelude::*;
 use millrace_wire::live::JobGauge;
+use millrace_wire::telemetry::StateBackend;
 
 use super::layout::{frame, line, size, wrapped};
 use super::model::{self, Edge, Health, Node, Status};
@@ -135,7 +136,10 @@ fn apps(page: Page, place: super::layout::Frame, narrow: bool) -> impl IntoView 
     let rows = Memo::new(move |_| {
         page.gauge(|o| {
             let row = |jobs: &[JobGauge]| {
-                let app = jobs.first().map(|j| j.app.clone()).unwrap_or_default();
+                let app = jobs.first().map_or_else(String::new, |job| match job.backend {
+                    StateBackend::Memory => job.app.clone(),
+                    StateBackend::Disk => format!("{} · on disk", job.app),
+                });
                 let emitted: f64 = jobs.iter().map(|j| j.emitted_per_s).sum();
                 (app, emitted, jobs.iter().map(|j| j.violations).sum::<u64>())
             };
