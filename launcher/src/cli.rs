@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use millrace_wire::telemetry::AppBackend;
+use millrace_wire::topic;
 
 use crate::control::Action;
 use crate::layout::Layout;
@@ -39,6 +41,16 @@ pub struct Up {
     /// variables in the environment); remembered [default: a folder in the data folder]
     #[arg(long, env = "MILLRACE_CHECKPOINT_URL", value_name = "URL")]
     pub checkpoint_url: Option<String>,
+    /// Where the state of an app is kept: APP=memory, or APP=disk for state that is larger than memory; may be said more than
+    /// once; remembered [default: memory]
+    #[arg(
+        long = "backend",
+        env = "MILLRACE_STATE_BACKEND",
+        value_name = "APP=BACKEND",
+        value_delimiter = ',',
+        value_parser = backend
+    )]
+    pub backends: Vec<AppBackend>,
     /// Start only these components, for example kafka,elasticsearch
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub only: Vec<String>,
@@ -181,6 +193,14 @@ enum Params {
     },
 }
 
+/// A choice for an app that there is.
+fn backend(text: &str) -> Result<AppBackend, String> {
+    let chosen: AppBackend = text.parse()?;
+    let changelog = topic::changelog(&chosen.app);
+    let known = topic::catalogue().iter().any(|topic| topic.name == changelog);
+    if known { Ok(chosen) } else { Err(format!("there is no app {}", chosen.app)) }
+}
+
 /// Runs a command.
 pub async fn run(cli: Cli) -> Result<ExitCode> {
     let layout = Layout::new(&cli.data)?;
@@ -242,6 +262,18 @@ mod tests {
         let cli = Cli::try_parse_from(["millrace", "broker", "kill", "2", "--data", "/tmp/x"]).unwrap();
         assert_eq!(cli.data, PathBuf::from("/tmp/x"));
         assert!(matches!(cli.command, Some(Command::Broker { action: Action::Kill, n: 2 })));
+    }
+
+    #[test]
+    fn backends_are_of_apps_that_there_are() {
+        let up = |backend| Cli::try_parse_from(["millrace", "up", "--backend", backend]);
+        let Some(Command::Up(options)) = up("commerce=disk,bank=memory").unwrap().command else {
+            panic!("not up")
+        };
+        let chosen: Vec<String> = options.backends.iter().map(ToString::to_string).collect();
+        assert_eq!(chosen, ["commerce=disk", "bank=memory"]);
+        assert!(up("comerce=disk").unwrap_err().to_string().contains("no app comerce"));
+        assert!(up("commerce=tape").unwrap_err().to_string().contains("APP=disk"));
     }
 
     #[test]

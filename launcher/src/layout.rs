@@ -34,7 +34,7 @@ impl Layout {
             // Elasticsearch's unprivileged user passes through; every file in here is readable by its owner only.
             fs::set_permissions(&self.root, fs::Permissions::from_mode(0o711)).with_context(why)?;
         }
-        for dir in [self.logs(), self.run(), self.checkpoints()] {
+        for dir in [self.logs(), self.run(), self.checkpoints(), self.local_states()] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(why)?;
         }
         Ok(())
@@ -75,6 +75,10 @@ impl Layout {
     /// Checkpoints of the processor.
     pub fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")
+    }
+    /// State that workers keep on disk.
+    pub fn local_states(&self) -> PathBuf {
+        self.root.join("state")
     }
     /// Broker `n`'s files.
     pub fn broker(&self, n: u16) -> PathBuf {

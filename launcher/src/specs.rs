@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use millrace_wire::telemetry::AppBackend;
+
 use crate::component::Spec;
 use crate::connection;
 use crate::credentials::{Credentials, ELASTICSEARCH_USER};
@@ -72,6 +74,8 @@ pub struct Plan<'a> {
     pub dashboard: &'a Path,
     /// Where checkpoints are kept.
     pub checkpoints: &'a str,
+    /// Where the state of apps is kept.
+    pub backends: &'a [AppBackend],
     /// For the page's first user, at the first start.
     pub admin_password: Option<&'a str>,
 }
@@ -147,7 +151,14 @@ impl Plan<'_> {
     fn processor(&self, n: u16) -> Spec {
         let name = format!("processor-{n}");
         let port = self.ports.processor(n);
-        let env = vec![("MILLRACE_CHECKPOINT_URL".to_owned(), self.checkpoints.to_owned())];
+        let mut env = vec![
+            ("MILLRACE_CHECKPOINT_URL".to_owned(), self.checkpoints.to_owned()),
+            ("MILLRACE_STATE_DIR".to_owned(), self.layout.local_states().join(&name).display().to_string()),
+        ];
+        if !self.backends.is_empty() {
+            let chosen: Vec<String> = self.backends.iter().map(ToString::to_string).collect();
+            env.push(("MILLRACE_STATE_BACKEND".to_owned(), chosen.join(",")));
+        }
         let program = self.own(&name, "millrace-processor", &["run"], Some(port), env);
         Spec { eager: true, ..self.spec(name, program, Self::healthy(port), 10) }
     }

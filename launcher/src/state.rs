@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use millrace_wire::telemetry::AppBackend;
 use serde::{Deserialize, Serialize};
 
 use crate::layout::{Layout, write_private};
@@ -28,6 +29,9 @@ pub struct State {
     /// `--checkpoint-url` of the latest start that had one.
     #[serde(default)]
     pub checkpoint_url: Option<String>,
+    /// `--backend` of the latest starts, one for each app.
+    #[serde(default)]
+    pub backends: Vec<AppBackend>,
     /// The gateway has its first user; no password needs to be made up any more.
     pub admin_created: bool,
 }
@@ -40,6 +44,7 @@ impl Default for State {
             workers: DEFAULT_WORKERS,
             elasticsearch: None,
             checkpoint_url: None,
+            backends: Vec::new(),
             admin_created: false,
         }
     }
@@ -76,6 +81,14 @@ impl State {
         write_private(&layout.state(), &serde_json::to_string_pretty(self)?)
     }
 
+    /// Remembers where the state of apps is kept.
+    pub fn choose(&mut self, backends: &[AppBackend]) {
+        for chosen in backends {
+            self.backends.retain(|before| before.app != chosen.app);
+            self.backends.push(chosen.clone());
+        }
+    }
+
     /// Where checkpoints are kept.
     pub fn checkpoints(&self, layout: &Layout) -> String {
         self.checkpoint_url.clone().unwrap_or_else(|| format!("file://{}", layout.checkpoints().display()))
@@ -90,6 +103,18 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_latest_choice_of_a_backend_counts() {
+        let mut state = State::default();
+        let chosen = |text: &str| text.parse::<AppBackend>().unwrap();
+        state.choose(&[chosen("bank=disk"), chosen("commerce=disk")]);
+        state.choose(&[chosen("bank=memory")]);
+        assert_eq!(state.backends, [chosen("commerce=disk"), chosen("bank=memory")]);
+        let text = serde_json::to_string(&state).unwrap();
+        assert!(text.contains(r#"["commerce=disk","bank=memory"]"#), "{text}");
+        assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
+    }
 
     #[test]
     fn another_format_is_refused_by_name() {

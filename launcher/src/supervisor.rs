@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use millrace_wire::telemetry::ComponentState;
+use millrace_wire::telemetry::{AppBackend, ComponentState};
 use tokio::sync::watch;
 
 use crate::account::{self, Account};
@@ -44,6 +44,8 @@ pub struct Options {
     pub workers: Option<u16>,
     /// `--checkpoint-url`.
     pub checkpoint_url: Option<String>,
+    /// `--backend`.
+    pub backends: Vec<AppBackend>,
     /// `--only`.
     pub only: Vec<String>,
     /// For the page's first user, if this is the first start.
@@ -99,6 +101,7 @@ async fn start(options: &Options, board: &Rc<Board>, handles: &Handles) -> Resul
     state.port_base = options.port_base.or(state.port_base);
     state.workers = options.workers.unwrap_or(state.workers);
     state.checkpoint_url = options.checkpoint_url.clone().or(state.checkpoint_url);
+    state.choose(&options.backends);
     let ports = state.ports();
     board.url(ports.url());
     let is_wanted = |name: &str| specs::wanted(&options.only, name);
@@ -143,6 +146,7 @@ async fn start(options: &Options, board: &Rc<Board>, handles: &Handles) -> Resul
         ports,
         workers: state.workers,
         checkpoints: &state.checkpoints(layout),
+        backends: &state.backends,
         credentials: &credentials,
         services: &services,
         java: &java,

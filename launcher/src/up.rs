@@ -68,6 +68,7 @@ async fn supervise(
         port_base: up.port_base,
         workers: up.workers,
         checkpoint_url: up.checkpoint_url.clone(),
+        backends: up.backends.clone(),
         only: up.only.clone(),
         admin_password,
         programs,
@@ -131,6 +132,7 @@ async fn detach(
     command.args(up.port_base.iter().flat_map(|n| ["--port-base".to_owned(), n.to_string()]));
     command.args(up.workers.iter().flat_map(|n| ["--workers".to_owned(), n.to_string()]));
     command.args(up.checkpoint_url.iter().flat_map(|url| ["--checkpoint-url", url]));
+    command.args(up.backends.iter().flat_map(|chosen| ["--backend".to_owned(), chosen.to_string()]));
     command.args(up.only.iter().flat_map(|name| ["--only", name]));
     command.envs(admin_password.map(|password| (PASSWORD, password)));
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

@@ -49,6 +49,13 @@ pub fn process(pid: u32) -> Option<Usage> {
     })
 }
 
+/// The most memory that a process has had resident, bytes.
+pub fn peak(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()? * 1_024)
+}
+
 /// (group, ticks of CPU, resident pages) of one line of proc(5)'s `stat`.
 fn parse(stat: &str) -> Option<(u32, u64, u64)> {
     // The name in parentheses may hold anything, parentheses too.
@@ -74,5 +81,6 @@ mod tests {
     fn sees_this_process() {
         let own = nix::unistd::getpgrp().as_raw().unsigned_abs();
         assert!(groups().get(&own).is_some_and(|usage| usage.resident_bytes > 0));
+        assert!(peak(std::process::id()) >= process(std::process::id()).map(|usage| usage.resident_bytes));
     }
 }

@@ -13,6 +13,7 @@ use rand::{Rng, SeedableRng};
 use super::Options;
 use super::paced::Sender;
 use super::stage::{Stage, data};
+use crate::clock::now_ms;
 
 /// Event time of the first preloaded record.
 const BEGIN_MS: i64 = 1_717_200_000_000;
@@ -144,6 +145,27 @@ pub async fn preloaded(stage: &mut Stage, options: &Options) -> Result<Input> {
     let filled = ends(stage, &topic, topic::PARTITIONS)?;
     stage.progress.say(&format!("preloaded {topic} with {} records", filled.records));
     Ok(filled)
+}
+
+/// A topic in which each of so many users has a record, and then as many more are of any of them.
+///
+/// # Errors
+/// It can't be filled.
+pub async fn twice(stage: &mut Stage, users: u32) -> Result<Input> {
+    let topic = stage.own_topic(&format!("keys-{users}")).await?;
+    let (mut cards, mut sender) = (Cards::uniform(users), Sender::new(&stage.target, 50)?);
+    let users = usize::try_from(users)?;
+    for number in 0..2 * users {
+        let at = now_ms();
+        let card = if number < users { cards.of(number, at) } else { cards.next(at) };
+        sender.send(&topic, &card)?;
+        if number % 1_000 == 0 {
+            stage.progress.going(|| format!("filling {topic}: {number} of {} records", 2 * users));
+            tokio::task::yield_now().await;
+        }
+    }
+    sender.flush(Duration::from_secs(120))?;
+    ends(stage, &topic, topic::PARTITIONS)
 }
 
 fn ends(stage: &Stage, topic: &str, partitions: i32) -> Result<Input> {

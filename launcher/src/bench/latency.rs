@@ -69,7 +69,8 @@ pub async fn measure(stage: &mut Stage, options: &Options, rate: u32) -> Result<
     })
 }
 
-async fn wait(stage: &mut Stage, name: &str, time: Duration, what: &str) {
+/// Says meanwhile what is waited for.
+pub async fn wait(stage: &mut Stage, name: &str, time: Duration, what: &str) {
     let began = Instant::now();
     while began.elapsed() < time {
         let (at, of) = (began.elapsed().as_secs(), time.as_secs());
@@ -79,7 +80,7 @@ async fn wait(stage: &mut Stage, name: &str, time: Duration, what: &str) {
 }
 
 /// Of the events created in this time, sorted, ms.
-fn latencies(seen: &[Seen], from: i64, to: i64) -> Vec<f64> {
+pub fn latencies(seen: &[Seen], from: i64, to: i64) -> Vec<f64> {
     let inside = seen.iter().filter(|seen| (from..to).contains(&seen.created));
     let mut latencies: Vec<f64> = inside.map(|seen| seen.at - seen.created as f64).collect();
     latencies.sort_by(f64::total_cmp);

@@ -4,7 +4,8 @@
 //! options ─ target ─ stage ─┬─ input ─ floor        what any consumer takes that only parses
 //!                           ├─ catchup              (a) each query alone, (d) with a second worker
 //!                           ├─ latency ─┐
-//!                           └─ recovery ┴ paced     (b), (c): a producer that keeps time, a reader of what is committed
+//!                           ├─ recovery ┼ paced     (b), (c): a producer that keeps time, a reader of what is committed
+//!                           └─ backends ┘           (e): all of that with state in memory and on disk
 //!                                  report           one table, or a line of JSON for each
 //! ```
 //!
@@ -12,6 +13,7 @@
 //! ([`millrace_wire::bench`]): the runtime, the transactions and the settings are those of the demo. What is measured
 //! is read from outside: committed offsets, result topics, `/proc`.
 
+mod backends;
 mod catchup;
 mod floor;
 mod input;
@@ -31,6 +33,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use millrace_wire::bench::Query;
+use millrace_wire::telemetry::StateBackend;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -98,6 +101,14 @@ async fn measure(stage: &mut Stage, options: &Options, report: &mut Report) -> R
     }
     if wants(Part::Recovery) {
         report.add(recovery::measure(stage, options).await?);
+    }
+    if wants(Part::Backends) {
+        for &keys in &options.sizes {
+            let input = input::twice(stage, keys).await?;
+            for backend in [StateBackend::Memory, StateBackend::Disk] {
+                report.add(backends::measure(stage, options, &input, keys, backend).await?);
+            }
+        }
     }
     Ok(())
 }

@@ -14,12 +14,14 @@ pub enum Part {
     Recovery,
     /// Catch-up with one worker and with two
     Scaling,
+    /// State in memory and on disk: catch-up, latency, checkpoints, recovery, memory, bytes
+    Backends,
 }
 
 /// Options of `millrace bench`.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Measure only these
+    /// Measure only these; `backends` takes long and is measured when asked for
     #[arg(
         long,
         value_enum,
@@ -58,6 +60,9 @@ pub struct Options {
     /// Keys of state of the worker that is killed
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub keys: u32,
+    /// Keys of state with which the backends are compared
+    #[arg(long, value_delimiter = ',', value_name = "N,..", default_value = "10000,1000000", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub sizes: Vec<u32>,
     /// Commit interval of the workers [default: the processor's]
     #[arg(long, value_name = "MS")]
     pub commit_interval: Option<u64>,

@@ -63,21 +63,8 @@ pub async fn measure(stage: &mut Stage, options: &Options) -> Result<Measurement
         }
         let usage = worker.usage().with_context(|| format!("the worker ended:\n{}", worker.last_words()))?;
         resident = resident.max(usage.resident_bytes);
-        let killed = now_ms();
-        worker.kill().await;
-        worker = Worker::start(stage, options, 1, &app, &source)?;
-        let _ = reader.take();
-        let patience = Instant::now();
-        let back = loop {
-            // Results of events created before may have been committed before.
-            if let Some(new) = reader.take().iter().find(|seen| seen.created >= killed) {
-                break new.at - killed as f64;
-            }
-            if patience.elapsed() > PATIENCE {
-                bail!("recovery: no new result within {} s:\n{}", PATIENCE.as_secs(), worker.last_words());
-            }
-            tokio::time::sleep(LOOK).await;
-        };
+        let back;
+        (worker, back) = kill(worker, &reader, || Worker::start(stage, options, 1, &app, &source)).await?;
         stage.progress.say(&format!("recovery: round {round} of {rounds}: {back:.0} ms"));
         times.push(back);
     }
@@ -95,4 +82,31 @@ pub async fn measure(stage: &mut Stage, options: &Options) -> Result<Measurement
         p99_ms: percentile(&times, 0.99),
         ..Measurement::of("recovery")
     })
+}
+
+/// Kills a worker and starts it again at once. Returns the new one, and how long it took until the first committed result of
+/// an event that was created after the kill, ms.
+///
+/// # Errors
+/// It does not come back.
+pub async fn kill(
+    worker: Worker,
+    reader: &Reader,
+    start: impl FnOnce() -> Result<Worker>,
+) -> Result<(Worker, f64)> {
+    let killed = now_ms();
+    worker.kill().await;
+    let worker = start()?;
+    let _ = reader.take();
+    let patience = Instant::now();
+    loop {
+        // Results of events created before may have been committed before.
+        if let Some(new) = reader.take().iter().find(|seen| seen.created >= killed) {
+            return Ok((worker, new.at - killed as f64));
+        }
+        if patience.elapsed() > PATIENCE {
+            bail!("no new result within {} s of a kill:\n{}", PATIENCE.as_secs(), worker.last_words());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }

@@ -49,6 +49,27 @@ pub struct Measurement {
     /// How often it was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rounds: Option<u32>,
+    /// The most memory that a process has had resident, 10^6 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_mb: Option<f64>,
+    /// Median time of a task's checkpoint, from its begin until it is durable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_ms: Option<f64>,
+    /// The longest that one held up processing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocked_ms: Option<f64>,
+    /// Bytes of the newest checkpoints of all tasks, 10^6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_mb: Option<f64>,
+    /// Median time that all tasks of a worker took to restore their state, one after the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore_ms: Option<f64>,
+    /// Median time from a kill to the first new committed result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub back_ms: Option<f64>,
+    /// State in the worker's folder, 10^6 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_mb: Option<f64>,
 }
 
 impl Measurement {
@@ -109,54 +130,54 @@ impl Report {
     }
 }
 
-/// Lines of a table, its columns aligned; what is absent is a dash.
+/// Lines of a table, its columns aligned; what is absent is a dash, and a column without any figure is left out.
 fn table(measured: &[Measurement]) -> Vec<String> {
-    const HEAD: [&str; 11] = [
-        "measured",
-        "records",
-        "results",
-        "wall s",
-        "cpu s",
-        "k rec/s",
-        "k rec/cpu-s",
-        "rss MB",
-        "p50 ms",
-        "p95 ms",
-        "p99 ms",
+    type Cell = fn(&Measurement) -> Option<String>;
+    fn number(value: Option<f64>, digits: usize) -> Option<String> {
+        value.map(|value| format!("{value:.digits$}"))
+    }
+    fn thousands(value: Option<f64>) -> Option<String> {
+        number(value.map(|value| value / 1_000.0), 0)
+    }
+    const COLUMNS: [(&str, Cell); 18] = [
+        ("measured", |m| Some(m.name.clone())),
+        ("records", |m| m.records.map(|n| n.to_string())),
+        ("results", |m| m.results.map(|n| n.to_string())),
+        ("wall s", |m| number(m.wall_s, 1)),
+        ("cpu s", |m| number(m.cpu_s, 1)),
+        ("k rec/s", |m| thousands(m.rec_per_s_warm)),
+        ("k rec/cpu-s", |m| thousands(m.rec_per_cpu_s_warm)),
+        ("rss MB", |m| number(m.rss_mb, 0)),
+        ("peak MB", |m| number(m.peak_mb, 0)),
+        ("p50 ms", |m| number(m.p50_ms, 0)),
+        ("p95 ms", |m| number(m.p95_ms, 0)),
+        ("p99 ms", |m| number(m.p99_ms, 0)),
+        ("checkpoint ms", |m| number(m.checkpoint_ms, 0)),
+        ("blocked ms", |m| number(m.blocked_ms, 1)),
+        ("checkpoint MB", |m| number(m.checkpoint_mb, 1)),
+        ("restore ms", |m| number(m.restore_ms, 0)),
+        ("back ms", |m| number(m.back_ms, 0)),
+        ("disk MB", |m| number(m.disk_mb, 1)),
     ];
-    let number = |value: Option<f64>, digits: usize| {
-        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
-    };
-    let count = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-    let thousands = |value: Option<f64>| number(value.map(|value| value / 1_000.0), 0);
-    let mut rows = vec![HEAD.map(str::to_owned)];
-    rows.extend(measured.iter().map(|m| {
-        [
-            m.name.clone(),
-            count(m.records),
-            count(m.results),
-            number(m.wall_s, 1),
-            number(m.cpu_s, 1),
-            thousands(m.rec_per_s_warm),
-            thousands(m.rec_per_cpu_s_warm),
-            number(m.rss_mb, 0),
-            number(m.p50_ms, 0),
-            number(m.p95_ms, 0),
-            number(m.p99_ms, 0),
-        ]
-    }));
-    let mut widths = [0; HEAD.len()];
-    for row in &rows {
-        for (widest, cell) in widths.iter_mut().zip(row) {
-            *widest = cell.chars().count().max(*widest);
+    let mut lines = vec![String::new(); measured.len() + 1];
+    for (title, cell) in COLUMNS {
+        let cells: Vec<Option<String>> = measured.iter().map(cell).collect();
+        if cells.iter().all(Option::is_none) {
+            continue;
+        }
+        let head = std::iter::once(title.to_owned());
+        let column: Vec<String> =
+            head.chain(cells.into_iter().map(|c| c.unwrap_or("-".to_owned()))).collect();
+        let width = column.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
+        for (line, cell) in lines.iter_mut().zip(column) {
+            if line.is_empty() {
+                *line = format!("{cell:<width$}");
+            } else {
+                line.push_str(&format!("  {cell:>width$}"));
+            }
         }
     }
-    let line = |row: &[String; HEAD.len()]| {
-        let mut cells = row.iter().zip(widths);
-        let first = cells.next().map(|(cell, width)| format!("{cell:<width$}")).unwrap_or_default();
-        cells.fold(first, |line, (cell, width)| format!("{line}  {cell:>width$}"))
-    };
-    rows.iter().map(line).collect()
+    lines
 }
 
 #[cfg(test)]
@@ -175,15 +196,16 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_a_column_for_each_figure_and_a_dash_for_what_does_not_apply() {
+    fn a_table_has_a_column_for_each_figure_that_there_is_and_a_dash_for_what_does_not_apply() {
         let warm = Warm { rec_per_s: 250_400.0, rec_per_cpu_s: Some(1_000_000.0) };
         let fast = Measurement { records: Some(1_000_000), cpu_s: Some(1.25), ..Measurement::of("tumbling") };
         let slow = Measurement { p50_ms: Some(41.6), p99_ms: Some(90.2), ..Measurement::of("latency-2000") };
         let lines = table(&[fast.warm(Some(warm)), slow]);
         assert_eq!(lines.len(), 3);
         let cells = |n: usize| lines[n].split_whitespace().collect::<Vec<_>>();
-        assert_eq!(cells(1), ["tumbling", "1000000", "-", "-", "1.2", "250", "1000", "-", "-", "-", "-"]);
-        assert_eq!(cells(2)[8..], ["42", "-", "90"]);
+        assert_eq!(cells(0).concat(), "measuredrecordscpuskrec/skrec/cpu-sp50msp99ms");
+        assert_eq!(cells(1), ["tumbling", "1000000", "1.2", "250", "1000", "-", "-"]);
+        assert_eq!(cells(2), ["latency-2000", "-", "-", "-", "-", "42", "90"]);
         assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{lines:?}");
     }
 

@@ -58,6 +58,11 @@ impl Stage {
         Ok(stage)
     }
 
+    /// Where a worker keeps state on disk.
+    pub fn state_dir(&self, component: &str) -> PathBuf {
+        self.dir.join("state").join(component)
+    }
+
     /// Creates a topic unless it is there; what was created goes in the end.
     pub async fn topic(&mut self, topic: &Topic) -> Result<()> {
         if self.target.create(topic).await? {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use millrace_wire::bench::PREFIX;
+use millrace_wire::telemetry::{AppBackend, StateBackend};
 use millrace_wire::topic;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
@@ -32,8 +33,24 @@ impl Worker {
     /// # Errors
     /// The program is not there.
     pub fn start(stage: &Stage, options: &Options, n: u16, app: &str, source: &str) -> Result<Self> {
+        Self::start_on(stage, options, n, app, source, StateBackend::Memory)
+    }
+
+    /// The same, with state in a place of choice.
+    ///
+    /// # Errors
+    /// The program is not there.
+    pub fn start_on(
+        stage: &Stage,
+        options: &Options,
+        n: u16,
+        app: &str,
+        source: &str,
+        backend: StateBackend,
+    ) -> Result<Self> {
         let component = format!("{PREFIX}{n}");
-        let mut args = vec!["run", "--app", app, "--bench-source", source];
+        let chosen = AppBackend { app: app.to_owned(), backend }.to_string();
+        let mut args = vec!["run", "--app", app, "--bench-source", source, "--backend", &chosen];
         let interval = options.commit_interval.map(|ms| ms.to_string());
         if let Some(interval) = &interval {
             args.extend(["--commit-interval-ms", interval]);
@@ -43,6 +60,7 @@ impl Worker {
             ("MILLRACE_COMPONENT".to_owned(), component.clone()),
             ("MILLRACE_LOG_FORMAT".to_owned(), "json".to_owned()),
             ("MILLRACE_CHECKPOINT_URL".to_owned(), format!("file://{}/checkpoints", stage.dir.display())),
+            ("MILLRACE_STATE_DIR".to_owned(), stage.state_dir(&component).display().to_string()),
         ]);
         let program = Program {
             path: std::env::current_exe()?.with_file_name("millrace-processor"),
@@ -68,6 +86,11 @@ impl Worker {
     pub fn usage(&self) -> Option<Usage> {
         // A process that has ended and was not waited for yet has no memory.
         usage::process(self.group.id().unsigned_abs()).filter(|usage| usage.resident_bytes > 0)
+    }
+
+    /// The most memory that it has had resident, bytes.
+    pub fn peak(&self) -> Option<u64> {
+        usage::peak(self.group.id().unsigned_abs())
     }
 
     /// The end of its log, for an error.
