@@ -15,6 +15,7 @@ mod bench;
 mod brokers;
 mod chaos;
 mod dead_letters;
+mod disk;
 mod exactly_once;
 mod foreign_client;
 mod ledger;

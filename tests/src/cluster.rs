@@ -114,6 +114,11 @@ impl Cluster {
         });
     }
 
+    /// The folder in which a worker keeps state on disk.
+    pub fn local_state(&self, worker: &str) -> PathBuf {
+        self.data.join("state").join(worker)
+    }
+
     /// Elasticsearch.
     pub fn search(&self) -> Search {
         let value =
