@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use millrace_core::{Application, Effects, Input, Record, Task};
 use millrace_processor::apps;
@@ -57,7 +57,7 @@ fn a_million_keys_run_checkpoint_and_recover() {
     let dir = tempfile::tempdir().unwrap();
     let checkpoints = Store::open(&url::Url::from_directory_path(dir.path().join("c")).unwrap()).unwrap();
     let name = "bench-totals-million".to_owned();
-    let app = apps::chosen(&[name.clone()], Some("cards")).unwrap()[0];
+    let app = apps::chosen(std::slice::from_ref(&name), Some("cards")).unwrap()[0];
     let disk = Disk::open(&dir.path().join("d")).unwrap();
     let mut store = disk.task(&name, 0, "c").unwrap();
     let mut task = attached(app, &store);
@@ -85,7 +85,9 @@ fn a_million_keys_run_checkpoint_and_recover() {
     }
     blocked.sort_unstable();
     println!("{:?}, peak {} MB, blocked {:?}", began.elapsed(), peak_mb(), blocked.last());
-    assert!(blocked[blocked.len() / 2].as_millis() < 20, "{blocked:?}");
+    // To be held up by a checkpoint is to take notice of the files, not to read them.
+    let all: Duration = blocked.iter().sum();
+    assert!(all * 10 < began.elapsed(), "{blocked:?}");
     assert_eq!(task.entries(), KEYS as usize);
     assert!(peak_mb() < MOST_MB, "{} MB", peak_mb());
 

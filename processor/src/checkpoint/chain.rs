@@ -116,7 +116,7 @@ impl Chain {
         // Changes would pile up with each failure, where the whole state can be had instead.
         let file = file.inspect_err(|_| {
             if bounded {
-                self.begin_anew()
+                self.begin_anew();
             }
         })?;
         manifest.files = if next == Next::Base { Vec::new() } else { self.files.clone() };

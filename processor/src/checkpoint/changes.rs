@@ -29,7 +29,7 @@ impl Changes {
     }
 
     /// How many keys have changed.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.newest.len()
     }
 

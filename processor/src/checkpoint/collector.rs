@@ -43,7 +43,7 @@ impl Collector {
     pub fn put(&mut self, key: &[u8], value: Option<&[u8]>) {
         match &mut self.changes {
             Collected::All(changes) => changes.put(key, value),
-            Collected::Few(changes) if changes.len() < MOST => changes.put(key, value),
+            Collected::Few(changes) if changes.count() < MOST => changes.put(key, value),
             Collected::Few(_) => self.changes = Collected::Many,
             Collected::Many => {}
         }

@@ -63,7 +63,7 @@ impl TaskStore {
 
     /// How many entries are to be written.
     pub fn pending(&self) -> usize {
-        self.pending.len()
+        self.pending.count()
     }
 
     /// Writes what has changed, all or nothing. With an `offset` it is what the changelog has before that.

@@ -27,6 +27,9 @@ pub trait Cold {
 /// Receives an entry: its key and its value. Says whether it wants more.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
+/// Receives an entry that it may not be able to read.
+pub type Take<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StateError> + 'a;
+
 /// The entries of one table in a [`Cold`] store.
 #[derive(Clone)]
 pub struct ColdTable {
@@ -67,16 +70,12 @@ impl ColdTable {
     }
 
     /// Hands every entry to `entry`.
-    pub fn each(&self, entry: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StateError>) {
+    pub fn each(&self, entry: &mut Take<'_>) {
         self.visit(&self.prefix, entry);
     }
 
     /// Hands some entries to `entry`: those that come after the ones of the last call; after the last one, the first.
-    pub(super) fn some(
-        &mut self,
-        mut entries: usize,
-        entry: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StateError>,
-    ) {
+    pub(super) fn some(&mut self, mut entries: usize, entry: &mut Take<'_>) {
         while entries > 0 {
             let after = std::mem::take(&mut self.seen);
             let mut seen = Vec::new();
@@ -104,16 +103,12 @@ impl ColdTable {
     }
 
     /// Hands the entries to `entry` whose keys have `length` bytes and begin with `start`.
-    pub(super) fn each_of(
-        &mut self,
-        (length, start): (usize, &[u8]),
-        entry: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StateError>,
-    ) {
+    pub(super) fn each_of(&mut self, (length, start): (usize, &[u8]), entry: &mut Take<'_>) {
         self.name(length, start);
         self.visit(&self.scratch, entry);
     }
 
-    fn visit(&self, prefix: &[u8], entry: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StateError>) {
+    fn visit(&self, prefix: &[u8], entry: &mut Take<'_>) {
         self.store.each(prefix, &[], &mut |key, value| {
             self.read(self.own(key).and_then(|own| entry(own, value)));
             ControlFlow::Continue(())
@@ -155,7 +150,7 @@ impl Somewhere {
     pub fn pass(&mut self, key: &[u8], value: &[u8]) {
         self.entries += 1;
         self.hasher.write(value);
-        if self.hasher.finish() % self.entries == 0 {
+        if self.hasher.finish().is_multiple_of(self.entries) {
             self.key.clear();
             self.key.extend_from_slice(key);
         }

@@ -48,7 +48,7 @@ mod ttl;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use cold::{Cold, ColdTable, Visit};
+pub use cold::{Cold, ColdTable, Take, Visit};
 pub use keyed::KeyedState;
 pub(crate) use kinds::Access;
 pub use kinds::{AggregatingState, ReducingState, ValueState};
