@@ -109,6 +109,8 @@ pub(super) struct Expiry<K> {
     deadlines: Deadlines<K>,
     /// Of a table on disk, the clock of the last look; `i64::MIN` before the first.
     looked: Option<i64>,
+    /// How many entries there were when this pass over them began, and how many of these are to be looked at yet.
+    pass: (i128, i128),
 }
 
 /// See [`Expiry`]: what has expired is gone after a quarter of the time to live.
@@ -124,7 +126,7 @@ impl<K> Default for Expiry<K> {
 
 impl<K> Expiry<K> {
     pub fn new(ttl: Option<Ttl>) -> Self {
-        Self { ttl, deadlines: Deadlines::default(), looked: None }
+        Self { ttl, deadlines: Deadlines::default(), looked: None, pass: (0, 0) }
     }
 
     pub fn is_live<V>(&self, timed: &Timed<V>, moment: Moment) -> bool {
@@ -150,12 +152,17 @@ impl<K> Expiry<K> {
             *looked = clock;
         }
         let passed = i128::from(clock) - i128::from(*looked);
-        let entries = entries as i128;
-        let due = (entries * passed * PASSES / i128::from(ttl.ttl.max(1))).min(AT_ONCE as i128);
-        if due < WORTH.min(entries) {
+        let (all, left) = &mut self.pass;
+        if *left == 0 {
+            (*all, *left) = (entries as i128, entries as i128);
+        }
+        // By what there was at first: what expires on the way does not make it slower.
+        let due = (*all * passed * PASSES / i128::from(ttl.ttl.max(1))).min(AT_ONCE as i128).min(*left);
+        if due < WORTH.min(*left) {
             return 0;
         }
         *looked = clock;
+        *left -= due;
         usize::try_from(due).unwrap_or(0)
     }
 
