@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use millrace_service::{Shutdown, clock, http, log, telemetry};
 use millrace_wire::result::header;
 use millrace_wire::telemetry::Body;
@@ -107,7 +107,15 @@ impl IndexWorker {
                     Err(refused) => self.batch.refused.push(refused),
                 }
             }
-            Some(Err(error)) => tracing::warn!(%error, "reading failed, trying again"),
+            Some(Err(error)) => {
+                // As when the coordinator was lost and has come back with this member under another id.
+                if let Some((code, reason)) = self.consumer.client().fatal_error() {
+                    bail!(
+                        "the Kafka client has given up ({code}: {reason}); the next process goes on from what is committed"
+                    );
+                }
+                tracing::warn!(%error, "reading failed, trying again");
+            }
             None => {}
         }
         self.assignment()?;
