@@ -1,4 +1,17 @@
 //! What a step asks its owner to do.
+//!
+//! ```
+//! use millrace_core::{Effect, Effects};
+//!
+//! let mut effects = Effects::default();
+//! effects.emit("totals", "ada", &serde_json::json!({"sum": 3}));
+//! for effect in effects.iter() {
+//!     let Effect::Emit { topic, key, value } = effect else { continue };
+//!     assert_eq!((*topic, effects.bytes(key), effects.bytes(value)), ("totals", &b"ada"[..], &br#"{"sum":3}"#[..]));
+//! }
+//! effects.clear();
+//! assert!(effects.is_empty());
+//! ```
 
 use std::ops::Range;
 

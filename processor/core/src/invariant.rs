@@ -1,5 +1,15 @@
 //! What must always hold, as named predicates. They are evaluated in tests and in production; a violation is counted
 //! and shown, and never stops the job.
+//!
+//! ```
+//! use millrace_core::invariant::{Stats, Violation};
+//!
+//! let mut stats = Stats { records: 9, filtered: 4, late: 1, done: 3, ..Stats::default() };
+//! assert!(stats.balances(1), "one record is in an open window");
+//! assert!(!stats.balances(2), "a record would be in two places");
+//! stats.violation(Violation::WatermarkFell);
+//! assert_eq!(stats.violations, 1);
+//! ```
 
 use std::ops::Add;
 

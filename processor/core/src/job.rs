@@ -1,4 +1,23 @@
 //! A job: a chain of operators with its parameters, its accounts and where its results go, as its task sees it.
+//!
+//! ```
+//! use millrace_core::params::NoParams;
+//! use millrace_core::stream::{Job, job};
+//! use millrace_core::testing::Harness;
+//!
+//! fn even() -> Box<dyn Job<u32>> {
+//!     job::<u32, NoParams>("even", "Even numbers.")
+//!         .topics(&["numbers"], &["even-numbers"])
+//!         .source(|n: &u32| Some(n))
+//!         .filter(|n, _| n % 2 == 0)
+//!         .to(|_| ("even-numbers", "all"))
+//! }
+//! assert_eq!((even().descriptor().name, even().descriptor().outputs), ("even", &["even-numbers"][..]));
+//! let mut test = Harness::new(even);
+//! (1..=5).for_each(|n| test.record(&n, 1_000));
+//! let stats = test.job().stats();
+//! assert_eq!((stats.records, stats.filtered, stats.emitted), (5, 3, 2));
+//! ```
 
 use std::any::Any;
 

@@ -1,4 +1,31 @@
 //! Tests of jobs that read like their specification: events in, results out.
+//!
+//! A test moves the watermark itself, and may restore the job from its state at any moment:
+//!
+//! ```
+//! use millrace_core::aggregate::Count;
+//! use millrace_core::params::NoParams;
+//! use millrace_core::stream::{Job, job};
+//! use millrace_core::testing::Harness;
+//! use millrace_core::window::WindowSpec;
+//!
+//! fn counts() -> Box<dyn Job<String>> {
+//!     job::<String, NoParams>("counts", "Words per ten seconds.")
+//!         .source(|word: &String| Some(word))
+//!         .key_by(|word| word)
+//!         .window(|_| WindowSpec::tumbling(10_000))
+//!         .aggregate(Count)
+//!         .map(|result, _, _| result.value)
+//!         .to(|_| ("counts", "all"))
+//! }
+//! let mut test = Harness::new(counts);
+//! test.record(&"a".to_owned(), 1_000);
+//! test.record(&"a".to_owned(), 9_999);
+//! test.restore();
+//! test.watermark(9_999);
+//! assert_eq!(test.emitted("counts"), [2]);
+//! assert!(test.state_is_empty());
+//! ```
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,12 @@
 //! Points and spans of event time, in milliseconds.
+//!
+//! ```
+//! use millrace_core::{TimeWindow, Watermark};
+//!
+//! let window = TimeWindow { start: -1_000, end: 9_000 };
+//! assert_eq!(window.last(), 8_999);
+//! assert!(Watermark(window.last()) > Watermark::NONE && Watermark::NONE.get().is_none());
+//! ```
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,36 @@
 //! Apps and their tasks. A task is one partition of every topic of an app: a deterministic state machine.
+//!
+//! ```
+//! use millrace_core::params::NoParams;
+//! use millrace_core::stream::job;
+//! use millrace_core::task::{App, Application, Input, Parsed, Record, Source, SourceKind};
+//! use millrace_core::watermark::BoundedOutOfOrderness;
+//! use millrace_core::{Effects, EventTime};
+//!
+//! let app = App::<u8> {
+//!     name: "letters",
+//!     sources: &[Source { topic: "letters", kind: SourceKind::Stream }],
+//!     partitions: 1,
+//!     parse: |record| {
+//!         let letter = *record.value.and_then(<[u8]>::first).ok_or("no letter")?;
+//!         Ok(Parsed { event: letter, at: EventTime(record.offset) })
+//!     },
+//!     order: BoundedOutOfOrderness { max_out_of_orderness: 0, idle_timeout: None },
+//!     jobs: || vec![job::<u8, NoParams>("all", "All letters.").source(|l: &u8| Some(l)).to(|_| ("out", "all"))],
+//! };
+//! let mut task = app.task(0)?;
+//! task.start();
+//! let mut effects = Effects::default();
+//! task.step(Input::Record(Record { source: 0, offset: 7, key: None, value: Some(b"x") }), &mut effects)?;
+//! assert_eq!(effects.iter().count(), 1);
+//!
+//! // A commit writes what has changed; another task with that goes on where this one stood.
+//! let mut again = app.task(0)?;
+//! task.changes(&mut |key, value| assert!(again.load(key, value).is_ok_and(|known| known)));
+//! again.start();
+//! assert_eq!(again.offsets(), [("letters", 8)]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod app;
 mod handover;
