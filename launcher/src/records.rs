@@ -53,13 +53,24 @@ pub fn consumer(config: &ClientConfig, group: &str) -> KafkaResult<BaseConsumer>
 /// # Errors
 /// A leader is away for longer than `patience`.
 pub fn ends(config: &ClientConfig, topic: &str, patience: Duration) -> Result<Vec<i64>> {
-    let consumer = consumer(config, "millrace-records")?;
+    ends_by(&consumer(config, "millrace-records")?, topic, patience)
+}
+
+/// The same, with a client of [`consumer`] that is connected already.
+///
+/// # Errors
+/// As [`ends`].
+pub fn ends_by(consumer: &BaseConsumer, topic: &str, patience: Duration) -> Result<Vec<i64>> {
     let deadline = Instant::now() + patience;
     let end = |partition| loop {
         match consumer.fetch_watermarks(topic, partition, CALL) {
             Ok((_, end)) => return Ok(end),
             Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => drop(consumer.poll(LOOK)),
+            Err(_) => {
+                drop(consumer.poll(LOOK));
+                // A client that does not consume keeps the leaders that it once learnt, also if there was none.
+                let _ = consumer.fetch_metadata(Some(topic), CALL);
+            }
         }
     };
     let known = topic::catalogue().into_iter().find(|known| known.name == topic);

@@ -1,8 +1,10 @@
 //! What chaos asks of Kafka: how far everyone is, and what is in a topic.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use millrace_wire::topic;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -27,16 +29,22 @@ const TAIL: i64 = 2_000;
 /// Group, topic, and offsets to come to.
 type Target = (&'static str, &'static str, Vec<i64>);
 
-/// A client of the cluster.
+/// Clients of the cluster. They stay connected: what connecting takes is no part of a recovery.
 #[derive(Clone)]
 pub struct Kafka {
     config: ClientConfig,
+    /// One to ask about each group.
+    groups: Arc<BTreeMap<&'static str, BaseConsumer>>,
 }
 
 impl Kafka {
     /// Of a data folder.
     pub fn new(layout: &Layout) -> Result<Self> {
-        Ok(Self { config: client(layout, "millrace-chaos")? })
+        let config = client(layout, "millrace-chaos")?;
+        let names = PROCESSING.map(|(group, _)| group).into_iter().chain([topic::INDEXER_GROUP]);
+        let groups =
+            names.map(|group| Ok((group, records::consumer(&config, group)?))).collect::<Result<_>>()?;
+        Ok(Self { config, groups: Arc::new(groups) })
     }
 
     /// Its settings.
@@ -44,13 +52,13 @@ impl Kafka {
         &self.config
     }
 
-    fn consumer(&self, group: &str) -> Result<BaseConsumer> {
-        Ok(records::consumer(&self.config, group)?)
+    fn consumer(&self, group: &str) -> Result<&BaseConsumer> {
+        self.groups.get(group).with_context(|| format!("nobody asks about {group}"))
     }
 
     /// Where a topic ends for a reader of committed records.
     pub fn ends(&self, topic: &str) -> Result<Vec<i64>> {
-        records::ends(&self.config, topic, super::PATIENCE)
+        records::ends_by(self.consumer(COMMERCE)?, topic, super::PATIENCE)
     }
 
     /// Where the records of a topic end that a reader sees: behind them may be markers and what was aborted.
@@ -80,7 +88,7 @@ impl Kafka {
 
     fn until_reached(&self, (group, topic, ends): &Target, patience: Duration) -> Result<()> {
         let (consumer, deadline) = (self.consumer(group)?, Instant::now() + patience);
-        while !Self::reached(&consumer, topic, ends) {
+        while !Self::reached(consumer, topic, ends) {
             if Instant::now() > deadline {
                 bail!("{group} has not come to {ends:?} of {topic} after {} s", patience.as_secs());
             }

@@ -32,6 +32,10 @@ const AIM_WORKER: Duration = Duration::from_secs(2);
 const AIM: Duration = Duration::from_secs(10);
 /// Nothing may take longer.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// What may be under way before the first fault.
+const BACKLOG: Duration = Duration::from_secs(600);
+/// The input flows for so long before the first fault, and then it is measured how far behind it its processing is.
+const WARM: Duration = Duration::from_secs(10);
 /// Between two faults, s.
 const PAUSE_S: std::ops::Range<f64> = 2.0..8.0;
 
@@ -87,17 +91,27 @@ pub async fn run(layout: &Layout, options: &Options) -> Result<ExitCode> {
     let machine = Machine::new(layout);
     machine.well(PATIENCE).await.context("chaos begins with a cluster that is well")?;
     let kafka = Kafka::new(layout)?;
-    let check = Check::new(&kafka, options.seed)?;
-    let writer = Writer::start(&kafka, &check.prefix, options.seed, options.rate)?;
     let said = |text: String| {
         if !options.json {
             out::line(text);
         }
     };
+    said("waiting until what was written before is processed and indexed".to_owned());
+    kafka.settled(BACKLOG).await.context("chaos begins with streams that are read to their end")?;
+    let check = Check::new(&kafka, options.seed)?;
+    let writer = Writer::start(&kafka, &check.prefix, options.seed, options.rate)?;
     said(format!(
         "seed {}, {} records/s of {}*, faults for {} min",
         options.seed, options.rate, check.prefix, options.minutes
     ));
+    tokio::time::sleep(WARM).await;
+    let undisturbed = Instant::now();
+    kafka.processed(PATIENCE).await?;
+    let undisturbed = undisturbed.elapsed().as_secs_f64();
+    said(format!("without a fault, what is written is processed after {undisturbed:.2} s"));
+    if options.json {
+        out::line(json!({"undisturbed_s": undisturbed}).to_string());
+    }
     let began = Instant::now();
     let end = began + Duration::from_secs_f64(options.minutes * 60.0);
     let kinds = if options.only.is_empty() { Fault::ALL.to_vec() } else { options.only.clone() };

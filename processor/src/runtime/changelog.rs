@@ -58,6 +58,18 @@ impl Clients {
         Ok(Self { committed: consumer("read_committed")?, uncommitted: consumer("read_uncommitted")? })
     }
 
+    /// Connects to the brokers that lead the partitions of `topics`.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn connect(&self, topics: &[String]) -> Result<(), SessionError> {
+        let places =
+            || topics.iter().flat_map(|topic| (0..topic::PARTITIONS).map(move |p| (topic.as_str(), p)));
+        newest(&self.committed, places())?;
+        newest(&self.uncommitted, places())?;
+        Ok(())
+    }
+
     /// Asks who leads which partition. A client that does not consume keeps leaders that it once learnt until it is told.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use millrace_core::Input;
 use millrace_service::clock;
 use millrace_wire::control::Command;
@@ -47,11 +48,21 @@ impl<'a, 'e> Session<'a, 'e> {
     /// # Errors
     /// Kafka does not answer, or refuses.
     pub fn start(env: &'e mut Environment<'a>) -> Result<Self, SessionError> {
-        let changelogs = env.apps.iter().map(|memory| topic::changelog(memory.app.name())).collect();
-        let transactions =
-            Transactions::start(&env.args.kafka, env.args.component(), changelogs, TRANSACTION)?;
-        let (members, commit) = (Vec::new(), Duration::ZERO);
-        Ok(Self { env, transactions, members, commit, figures_told: Instant::now() })
+        // Ending what was left open takes a second, in which the apps join their groups and the other clients connect. What
+        // is committed is asked for only afterwards.
+        let mut members = Vec::new();
+        Self::start_apps(env, &mut members)?;
+        let changelogs: Vec<_> = env.apps.iter().map(|memory| topic::changelog(memory.app.name())).collect();
+        let (kafka, component) = (&env.args.kafka, env.args.component());
+        let transactions = std::thread::scope(|scope| {
+            let started =
+                scope.spawn(|| Transactions::start(kafka, component, changelogs.clone(), TRANSACTION));
+            let connected = env.clients().and_then(|clients| clients.connect(&changelogs));
+            let started =
+                started.join().map_err(|_| SessionError::Kafka(anyhow!("the producer's start panicked")))?;
+            connected.and(started)
+        })?;
+        Ok(Self { env, transactions, members, commit: Duration::ZERO, figures_told: Instant::now() })
     }
 
     /// Works until asked to stop.
@@ -71,7 +82,7 @@ impl<'a, 'e> Session<'a, 'e> {
             if self.env.shutdown.requested() {
                 return self.commit();
             }
-            self.start_apps()?;
+            Self::start_apps(self.env, &mut self.members)?;
             self.apply_commands()?;
             self.poll()?;
             self.transactions.poll();
@@ -86,13 +97,13 @@ impl<'a, 'e> Session<'a, 'e> {
     }
 
     /// Starts the apps that do not run and may.
-    fn start_apps(&mut self) -> Result<(), SessionError> {
-        for number in 0..self.env.apps.len() {
-            let Some(memory) = self.env.apps.get_mut(number) else { continue };
-            if memory.is_due() && !self.members.iter().any(|member| member.number == number) {
+    fn start_apps(env: &mut Environment<'_>, members: &mut Vec<Member>) -> Result<(), SessionError> {
+        for number in 0..env.apps.len() {
+            let Some(memory) = env.apps.get_mut(number) else { continue };
+            if memory.is_due() && !members.iter().any(|member| member.number == number) {
                 memory.starts();
                 let app = memory.app;
-                self.members.push(Member::join(self.env, number, app)?);
+                members.push(Member::join(env, number, app)?);
             }
         }
         Ok(())

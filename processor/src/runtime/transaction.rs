@@ -107,6 +107,12 @@ impl Transactions {
             .create_with_context(Deliveries { changelogs, state: Mutex::default() })
             .context("the transactional producer can't be made")
             .map_err(SessionError::Kafka)?;
+        // Without a connection, the client begins with a wait of half a second.
+        producer
+            .client()
+            .fetch_metadata(None, CALL)
+            .context("Kafka does not answer")
+            .map_err(SessionError::Kafka)?;
         producer
             .init_transactions(CALL)
             .context("transactions can't be started")
