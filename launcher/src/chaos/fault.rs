@@ -11,14 +11,19 @@ use rand::rngs::StdRng;
 
 use super::PATIENCE;
 use super::kafka::Kafka;
+use super::network::{Line, Network};
 use crate::board::Snapshot;
 use crate::control::{self, Action, Connection, Reply, Request};
 use crate::layout::Layout;
+use crate::ports::BROKERS;
+use crate::state::State;
 
 /// Longer than the workers' session timeout: their partitions go to others, and a zombie returns.
 const PAUSED: Duration = Duration::from_secs(10);
 /// A broker stays away so long.
 const AWAY: Duration = Duration::from_secs(6);
+/// The network does not deliver for so long.
+const SPOILT: Duration = Duration::from_secs(8);
 /// Records that count for a recovery were written until so long after the fault.
 const AFTER: Duration = Duration::from_millis(200);
 
@@ -35,6 +40,10 @@ pub enum Fault {
     Indexer,
     /// kill -9 of a broker, which comes back some seconds later.
     Broker,
+    /// Nobody reaches a broker, which itself reaches the others: not dead enough to be replaced.
+    Cut,
+    /// A quarter of the packets to and from a broker get lost: everything is late.
+    Loss,
 }
 
 impl std::fmt::Display for Fault {
@@ -45,13 +54,25 @@ impl std::fmt::Display for Fault {
             Self::Pause => "pause worker",
             Self::Indexer => "kill indexer",
             Self::Broker => "kill broker",
+            Self::Cut => "cut off broker",
+            Self::Loss => "lossy network",
         })
     }
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Worker, Self::Workers, Self::Pause, Self::Indexer, Self::Broker];
+    pub const ALL: [Self; 7] =
+        [Self::Worker, Self::Workers, Self::Pause, Self::Indexer, Self::Broker, Self::Cut, Self::Loss];
+
+    /// How the network is to be, for a fault of the network.
+    pub fn line(self) -> Option<Line> {
+        match self {
+            Self::Cut => Some(Line::Cut),
+            Self::Loss => Some(Line::Bad),
+            _ => None,
+        }
+    }
 
     /// How long it is held on purpose.
     pub fn held(self) -> Duration {
@@ -59,19 +80,21 @@ impl Fault {
             Self::Worker | Self::Workers | Self::Indexer => Duration::ZERO,
             Self::Pause => PAUSED,
             Self::Broker => AWAY,
+            Self::Cut | Self::Loss => SPOILT,
         }
     }
 }
 
-/// The cluster, through its supervisor.
+/// The cluster, through its supervisor, and the network between its parts.
 pub struct Machine<'a> {
     layout: &'a Layout,
+    network: Option<Network>,
 }
 
 impl<'a> Machine<'a> {
     /// Of a data folder.
-    pub fn new(layout: &'a Layout) -> Self {
-        Self { layout }
+    pub fn new(layout: &'a Layout, network: Option<Network>) -> Self {
+        Self { layout, network }
     }
 
     async fn snapshot(&self) -> Result<Snapshot> {
@@ -103,7 +126,7 @@ impl<'a> Machine<'a> {
         let kind = match fault {
             Fault::Worker | Fault::Workers | Fault::Pause => "processor-",
             Fault::Indexer => "indexer",
-            Fault::Broker => "kafka-",
+            Fault::Broker | Fault::Cut | Fault::Loss => "kafka-",
         };
         let components = self.snapshot().await?.components;
         let mut names: Vec<_> = components
@@ -127,6 +150,14 @@ impl<'a> Machine<'a> {
         let component = components.into_iter().find(|component| component.name == name);
         let pid = component.map(|component| component.process.pid).filter(|pid| *pid > 0);
         Ok(Pid::from_raw(i32::try_from(pid.with_context(|| format!("{name} has no process"))?)?))
+    }
+
+    /// Where these brokers listen.
+    fn ports(&self, brokers: &[String]) -> Result<Vec<u16>> {
+        let ports =
+            State::load(self.layout)?.with_context(|| crate::commands::not_running(self.layout))?.ports();
+        let chosen = (1..=BROKERS).filter(|n| brokers.contains(&format!("kafka-{n}")));
+        Ok(chosen.flat_map(|n| [ports.broker(n), ports.controller(n)]).collect())
     }
 
     async fn order(&self, name: &str, action: Action) -> Result<()> {
@@ -172,12 +203,18 @@ impl<'a> Machine<'a> {
                     self.order(victim, Action::Start).await?;
                 }
             }
+            Fault::Cut | Fault::Loss => {
+                let line = self.network.as_ref().zip(fault.line());
+                let (network, line) = line.context("there is no network to spoil")?;
+                network.spoil(&self.ports(victims)?, line, SPOILT)?;
+                tokio::time::sleep(SPOILT).await;
+            }
         }
         tokio::time::sleep(AFTER).await;
         if fault != Fault::Indexer {
             kafka.processed(PATIENCE).await?;
         }
-        if matches!(fault, Fault::Indexer | Fault::Broker) {
+        if matches!(fault, Fault::Indexer | Fault::Broker | Fault::Cut | Fault::Loss) {
             kafka.indexed(PATIENCE).await?;
         }
         let recovered = began.elapsed();

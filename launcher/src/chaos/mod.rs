@@ -2,13 +2,14 @@
 //! key by key, with what one uninterrupted run would have given.
 //!
 //! The input is of its own customers, categories and accounts, beside whatever the generators write. The comparison is
-//! plain arithmetic over what was written ([`input`]), not the engine. What is not tried: a network that delays or cuts
-//! what goes through it.
+//! plain arithmetic over what was written ([`input`]), not the engine. Faults of the network take root; without, they are left
+//! out, and that is said.
 
 mod check;
 mod fault;
 mod input;
 mod kafka;
+mod network;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use self::check::{Check, DOCUMENTS};
 use self::fault::{Fault, Machine};
 use self::input::{CATEGORIES, Writer};
 use self::kafka::Kafka;
+use self::network::Network;
 use crate::layout::Layout;
 use crate::out;
 
@@ -88,14 +90,15 @@ pub async fn run(layout: &Layout, options: &Options) -> Result<ExitCode> {
         );
     }
     let mut random = StdRng::seed_from_u64(options.seed);
-    let machine = Machine::new(layout);
-    machine.well(PATIENCE).await.context("chaos begins with a cluster that is well")?;
-    let kafka = Kafka::new(layout)?;
     let said = |text: String| {
         if !options.json {
             out::line(text);
         }
     };
+    let (kinds, network) = possible(&options.only)?;
+    let machine = Machine::new(layout, network);
+    machine.well(PATIENCE).await.context("chaos begins with a cluster that is well")?;
+    let kafka = Kafka::new(layout)?;
     said("waiting until what was written before is processed and indexed".to_owned());
     kafka.settled(BACKLOG).await.context("chaos begins with streams that are read to their end")?;
     let check = Check::new(&kafka, options.seed)?;
@@ -114,7 +117,6 @@ pub async fn run(layout: &Layout, options: &Options) -> Result<ExitCode> {
     }
     let began = Instant::now();
     let end = began + Duration::from_secs_f64(options.minutes * 60.0);
-    let kinds = if options.only.is_empty() { Fault::ALL.to_vec() } else { options.only.clone() };
     let mut made = Vec::new();
     while Instant::now() < end && !writer.failed() {
         tokio::time::sleep(Duration::from_secs_f64(random.random_range(PAUSE_S))).await;
@@ -166,6 +168,24 @@ pub async fn run(layout: &Layout, options: &Options) -> Result<ExitCode> {
         bail!("no fault was made: give it more --minutes");
     }
     Ok(if exact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The kinds of fault that are asked for and, if the network is to be broken, what breaks it. Without a wish, they are those
+/// that this user can make.
+fn possible(only: &[Fault]) -> Result<(Vec<Fault>, Option<Network>)> {
+    let concerns_network = |fault: &Fault| fault.line().is_some();
+    if !only.is_empty() && !only.iter().any(concerns_network) {
+        return Ok((only.to_vec(), None));
+    }
+    match Network::open() {
+        Ok(network) if only.is_empty() => Ok((Fault::ALL.to_vec(), Some(network))),
+        Ok(network) => Ok((only.to_vec(), Some(network))),
+        Err(error) if only.is_empty() => {
+            out::complain(format!("the network is left alone: {error:#}"));
+            Ok((Fault::ALL.into_iter().filter(|fault| !concerns_network(fault)).collect(), None))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn report(made: &Made, as_json: bool) {
