@@ -151,13 +151,20 @@ mod tests {
 
     #[test]
     fn a_java_that_is_too_old_or_broken_is_named() {
-        let said = |version| format!("    java.home = /opt/jre\n    java.specification.version = {version}\n");
+        let said =
+            |version| format!("    java.home = /opt/jre\n    java.specification.version = {version}\n");
         let judge = |said: &str| recent_enough(Path::new("java"), said).map_err(|error| error.to_string());
         assert_eq!(judge(&said("17")).map(|java| java.version), Ok(17));
         let error = judge(&said("11")).unwrap_err();
-        assert!(error.starts_with("/opt/jre is Java 11. ") && error.contains("need Java 17 or later"), "{error}");
+        assert!(
+            error.starts_with("/opt/jre is Java 11. ") && error.contains("need Java 17 or later"),
+            "{error}"
+        );
         let error = judge("Error: could not find libjava.so\nError: more").unwrap_err();
-        assert!(error.starts_with("java does not work; it says: Error: could not find libjava.so. "), "{error}");
+        assert!(
+            error.starts_with("java does not work; it says: Error: could not find libjava.so. "),
+            "{error}"
+        );
         assert!(error.contains("set JAVA_HOME"), "{error}");
     }
 
@@ -173,7 +180,10 @@ mod tests {
         );
         // A file system that really has nothing left.
         let error = disk(Path::new("/proc/nowhere"), "XDG_CACHE_HOME").unwrap_err().to_string();
-        assert!(error.contains(": 0 MiB free") && error.ends_with("another folder with XDG_CACHE_HOME"), "{error}");
+        assert!(
+            error.contains(": 0 MiB free") && error.ends_with("another folder with XDG_CACHE_HOME"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
