@@ -36,8 +36,7 @@ impl House {
     /// `up --detach`.
     #[track_caller]
     pub fn up_detached(&self) -> Running {
-        let base = self.base.to_string();
-        let said = self.millrace.run(&["up", "--detach", "--only", "kafka", "--port-base", &base], &[]);
+        let said = self.millrace.run(&[&up_on(&self.base.to_string())[..], &["--detach"]].concat(), &[]);
         assert!(said.contains("The services run"), "{said}");
         self.running()
     }
@@ -45,22 +44,16 @@ impl House {
     /// `up` as the leader of a process group, as a shell starts it.
     #[track_caller]
     pub fn up_in_a_terminal(&self) -> (Child, Running) {
-        let mut up = Command::new(self.millrace.program());
-        self.started(up.args(self.up_args()).process_group(0))
+        self.started(self.millrace.command(&up_on(&self.base.to_string())).process_group(0))
     }
 
     /// `up` as the child of a shell, which waits for it.
     #[track_caller]
     pub fn up_under_a_shell(&self) -> (Child, Running) {
+        let up = self.millrace.command(&up_on(&self.base.to_string()));
         let mut shell = Command::new("sh");
-        shell.args(["-c", "\"$0\" \"$@\"; exit"]).arg(self.millrace.program());
-        self.started(shell.args(self.up_args()))
-    }
-
-    fn up_args(&self) -> Vec<String> {
-        let data = self.millrace.data().display().to_string();
-        let base = self.base.to_string();
-        ["--data", &data, "up", "--only", "kafka", "--port-base", &base].map(str::to_owned).to_vec()
+        shell.args(["-c", "\"$0\" \"$@\"; exit"]).arg(up.get_program()).args(up.get_args());
+        self.started(&mut shell)
     }
 
     #[track_caller]
@@ -122,6 +115,10 @@ impl House {
     pub fn kafka(&self) -> Kafka {
         Kafka::new(&self.millrace.read("librdkafka.properties"))
     }
+}
+
+fn up_on(base: &str) -> [&str; 5] {
+    ["up", "--only", "kafka", "--port-base", base]
 }
 
 impl Drop for House {

@@ -55,11 +55,6 @@ impl Millrace {
         Self { program: self.program.clone(), data }
     }
 
-    /// The program.
-    pub fn program(&self) -> &Path {
-        &self.program
-    }
-
     /// The data folder.
     pub fn data(&self) -> &Path {
         &self.data
@@ -72,13 +67,18 @@ impl Millrace {
         std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
     }
 
+    /// `millrace ARGS..`, to be run.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--data").arg(&self.data).args(args);
+        command
+    }
+
     /// Runs `millrace ARGS..`, with `input` typed in.
     #[track_caller]
     pub fn output(&self, args: &[&str], env: &[(&str, &str)], input: &str) -> Said {
-        let mut child = Command::new(&self.program)
-            .arg("--data")
-            .arg(&self.data)
-            .args(args)
+        let mut child = self
+            .command(args)
             .envs(env.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
