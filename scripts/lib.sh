@@ -3,24 +3,36 @@
 say() { printf '%s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# as_root COMMAND..: with root's rights, or not at all.
-as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"; elif sudo -n true 2>/dev/null; then sudo -n "$@"; else return 1; fi
+# How to get root's rights: nothing to do, without or with a password that a person at a terminal types; or not at all.
+rights() {
+  if [ "$(id -u)" = 0 ]; then echo root
+  elif ! command -v sudo >/dev/null; then echo none
+  elif sudo -n true 2>/dev/null; then echo sudo
+  elif [ -t 0 ] && [ -t 2 ]; then echo password
+  else echo none; fi
 }
 
 # need COMMAND=PACKAGE..: installs the Debian packages of the commands that are missing.
 need() {
-  local pair missing=()
+  local pair missing=() as=() log
   for pair in "$@"; do
     command -v "${pair%%=*}" >/dev/null 2>&1 || [ -e "${pair%%=*}" ] || missing+=("${pair#*=}")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
   mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
   command -v apt-get >/dev/null || die "please install: ${missing[*]} (Debian's names)"
+  case $(rights) in
+    root) ;;
+    sudo) as=(sudo -n) ;;
+    password)
+      say "to install ${missing[*]}, sudo asks for your password"
+      sudo -v || die "without it, please have installed, as root: apt-get install ${missing[*]}"
+      as=(sudo) ;;
+    none) die "please have installed, as root: apt-get install ${missing[*]}" ;;
+  esac
   say "installing ${missing[*]}"
-  local log
   log=$(mktemp)
-  if ! as_root env DEBIAN_FRONTEND=noninteractive sh -c \
+  if ! "${as[@]}" env DEBIAN_FRONTEND=noninteractive sh -c \
     'apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"' sh "${missing[@]}" >"$log" 2>&1; then
     tail -n 5 "$log" >&2
     rm -f "$log"
@@ -34,6 +46,8 @@ need_to_run() {
   need java=openjdk-17-jre-headless mvn=maven unzip=unzip cc=build-essential make=build-essential \
     g++=build-essential pkg-config=pkg-config curl=curl /usr/include/openssl/ssl.h=libssl-dev \
     /usr/include/zlib.h=zlib1g-dev /etc/ssl/certs/ca-certificates.crt=ca-certificates
+  # The page is packed with one of the two.
+  command -v node >/dev/null || need brotli=brotli
   [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
   if ! command -v cargo >/dev/null; then
     say "installing Rust with rustup"

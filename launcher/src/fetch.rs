@@ -52,7 +52,7 @@ pub async fn ensure(cache: &Path, board: &Board) -> Result<Services> {
     if dir.exists() {
         return Ok(services);
     }
-    crate::preflight::disk(cache)?;
+    crate::preflight::disk(cache, "XDG_CACHE_HOME")?;
     let new = cache.join("fetching");
     if new.exists() {
         fs::remove_dir_all(&new)?;

@@ -28,26 +28,36 @@ impl Java {
     }
 }
 
+const JAVA_ADVICE: &str = "Kafka and Elasticsearch need Java 17 or later: `apt install openjdk-17-jre-headless`, or set \
+                           JAVA_HOME";
+
 /// Finds Java: `$JAVA_HOME`, else the one on the path.
 pub async fn java() -> Result<Java> {
     let program = std::env::var_os("JAVA_HOME")
         .map(|home| PathBuf::from(home).join("bin/java"))
         .filter(|program| program.exists())
         .unwrap_or_else(|| PathBuf::from("java"));
-    let advice = "Kafka and Elasticsearch need Java 17 or later: `apt install openjdk-17-jre-headless`, \
-                  or set JAVA_HOME";
-    let output = match Command::new(&program).args(["-XshowSettings:properties", "-version"]).output().await {
-        Ok(output) => output,
-        Err(error) if error.kind() == ErrorKind::NotFound => bail!("there is no `java`. {advice}"),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot run {}. {advice}", program.display()));
+    java_at(&program).await
+}
+
+async fn java_at(program: &Path) -> Result<Java> {
+    match Command::new(program).args(["-XshowSettings:properties", "-version"]).output().await {
+        Ok(output) => recent_enough(program, &String::from_utf8_lossy(&output.stderr)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("there is no `{}`. {JAVA_ADVICE}", program.display())
         }
+        Err(error) => bail!("cannot run {}: {error}. {JAVA_ADVICE}", program.display()),
+    }
+}
+
+/// Judges what a Java says about itself.
+fn recent_enough(program: &Path, said: &str) -> Result<Java> {
+    let Some(java) = parse_java(said) else {
+        let said = said.lines().next().unwrap_or("nothing");
+        bail!("{} does not work; it says: {said}. {JAVA_ADVICE}", program.display());
     };
-    let text = String::from_utf8_lossy(&output.stderr);
-    let java =
-        parse_java(&text).with_context(|| format!("{} says nothing known. {advice}", program.display()))?;
     if java.version < OLDEST_JAVA {
-        bail!("{} is Java {}. {advice}", java.home.display(), java.version);
+        bail!("{} is Java {}. {JAVA_ADVICE}", java.home.display(), java.version);
     }
     Ok(java)
 }
@@ -61,16 +71,19 @@ fn parse_java(settings: &str) -> Option<Java> {
     Some(Java { home: PathBuf::from(value("java.home")?), version })
 }
 
-/// Complains if the disk of `dir` is nearly full.
-pub fn disk(dir: &Path) -> Result<()> {
+/// Complains if the disk of `dir` is nearly full; `elsewhere` is how to choose another folder.
+pub fn disk(dir: &Path, elsewhere: &str) -> Result<()> {
     let existing = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     let stat =
         statvfs(existing).with_context(|| format!("cannot see how full the disk of {} is", dir.display()))?;
-    let free = stat.blocks_available().saturating_mul(stat.fragment_size());
+    enough_disk(dir, stat.blocks_available().saturating_mul(stat.fragment_size()), elsewhere)
+}
+
+fn enough_disk(dir: &Path, free: u64, elsewhere: &str) -> Result<()> {
     if free < LEAST_DISK {
         bail!(
             "the disk of {} is nearly full: {} MiB free, at least {} MiB are needed. Free some, or choose another \
-             folder with --data DIR",
+             folder with {elsewhere}",
             dir.display(),
             free >> 20,
             LEAST_DISK >> 20
@@ -121,6 +134,56 @@ mod tests {
         let old = "    java.home = /opt/jre\n    java.specification.version = 1.8\n";
         assert_eq!(parse_java(old).map(|java| java.version), Some(8));
         assert_eq!(parse_java("command not found"), None);
+    }
+
+    #[tokio::test]
+    async fn a_java_that_is_missing_or_does_not_work_is_told_with_what_to_do() {
+        for (program, wrong) in [
+            ("/nowhere/bin/java", "there is no `/nowhere/bin/java`. "),
+            ("/", "cannot run /: Permission denied"),
+            ("false", "false does not work; it says: nothing. "),
+        ] {
+            let error = java_at(Path::new(program)).await.unwrap_err().to_string();
+            assert!(error.starts_with(wrong), "{error}");
+            assert!(error.contains("`apt install openjdk-17-jre-headless`, or set JAVA_HOME"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_java_that_is_too_old_or_broken_is_named() {
+        let said =
+            |version| format!("    java.home = /opt/jre\n    java.specification.version = {version}\n");
+        let judge = |said: &str| recent_enough(Path::new("java"), said).map_err(|error| error.to_string());
+        assert_eq!(judge(&said("17")).map(|java| java.version), Ok(17));
+        let error = judge(&said("11")).unwrap_err();
+        assert!(
+            error.starts_with("/opt/jre is Java 11. ") && error.contains("need Java 17 or later"),
+            "{error}"
+        );
+        let error = judge("Error: could not find libjava.so\nError: more").unwrap_err();
+        assert!(
+            error.starts_with("java does not work; it says: Error: could not find libjava.so. "),
+            "{error}"
+        );
+        assert!(error.contains("set JAVA_HOME"), "{error}");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_in_mebibytes_with_what_to_do() {
+        let dir = Path::new("/data");
+        assert!(enough_disk(dir, 2 << 30, "--data DIR").is_ok());
+        let error = enough_disk(dir, (2 << 30) - 1, "--data DIR").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the disk of /data is nearly full: 2047 MiB free, at least 2048 MiB are needed. Free some, or choose another \
+             folder with --data DIR"
+        );
+        // A file system that really has nothing left.
+        let error = disk(Path::new("/proc/nowhere"), "XDG_CACHE_HOME").unwrap_err().to_string();
+        assert!(
+            error.contains(": 0 MiB free") && error.ends_with("another folder with XDG_CACHE_HOME"),
+            "{error}"
+        );
     }
 
     #[tokio::test]

@@ -107,7 +107,7 @@ async fn start(options: &Options, board: &Rc<Board>, handles: &Handles) -> Resul
     let is_wanted = |name: &str| specs::wanted(&options.only, name);
 
     board.phase("checking ports, disk and Java");
-    preflight::disk(layout.root())?;
+    preflight::disk(layout.root(), "--data DIR")?;
     let mut all = specs::catalogue(ports, state.workers);
     all.retain(|(name, _)| is_wanted(name));
     preflight::ports(&all).await?;

@@ -1,14 +1,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use millrace_wire::telemetry::WorkerState;
 use millrace_wire::topic;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::{Api, Kafka, Search, eventually};
+use crate::{Api, Kafka, Millrace, Search, eventually, signal, variable};
 
 /// Tests break things, so they take turns.
 static TURN: Mutex<()> = Mutex::new(());
@@ -28,40 +27,27 @@ pub struct Cluster {
     pub api: Api,
     /// A foreign Kafka client.
     pub kafka: Kafka,
-    data: PathBuf,
-    bin: PathBuf,
+    millrace: Millrace,
     env: BTreeMap<String, String>,
     _turn: MutexGuard<'static, ()>,
-}
-
-fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| {
-        panic!(
-            "{name} is not set: these tests need a running cluster. `./test integration` starts one; for one of your \
-             own set MILLRACE_DATA, MILLRACE_URL, MILLRACE_ADMIN_PASSWORD and MILLRACE_BIN"
-        )
-    })
 }
 
 impl Cluster {
     /// Waits for its turn and until the cluster is well, with `iot-sensors` alone at 100 events/s and default parameters.
     pub fn exclusive() -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let (data, bin) = (PathBuf::from(variable("MILLRACE_DATA")), PathBuf::from(variable("MILLRACE_BIN")));
+        let millrace = Millrace::from_env();
         let url = variable("MILLRACE_URL");
-        let read = |name: &str| {
-            let file = data.join(name);
-            std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
-        };
-        let env = read("env")
+        let env = millrace
+            .read("env")
             .lines()
             .filter_map(|l| l.split_once('='))
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .collect();
-        let kafka = Kafka::new(&read("librdkafka.properties"));
+        let kafka = Kafka::new(&millrace.read("librdkafka.properties"));
         let api =
             ADMIN.get_or_init(|| Api::sign_in(&url, "admin", &variable("MILLRACE_ADMIN_PASSWORD"))).clone();
-        let cluster = Self { api, kafka, data, bin, env, _turn: turn };
+        let cluster = Self { api, kafka, millrace, env, _turn: turn };
         cluster.wait_until_well(Duration::from_secs(120));
         cluster.api.set_rate(100.0);
         for other in [topic::TRANSACTIONS, topic::ORDERS, topic::USER_EVENTS, topic::SYSTEM_METRICS] {
@@ -116,7 +102,7 @@ impl Cluster {
 
     /// The folder in which a worker keeps state on disk.
     pub fn local_state(&self, worker: &str) -> PathBuf {
-        self.data.join("state").join(worker)
+        self.millrace.data().join("state").join(worker)
     }
 
     /// Elasticsearch.
@@ -133,46 +119,25 @@ impl Cluster {
 
     /// The file that tells librdkafka's clients how to reach it.
     pub fn client_config(&self) -> String {
-        self.data.join("librdkafka.properties").display().to_string()
+        self.millrace.data().join("librdkafka.properties").display().to_string()
     }
 
     /// Runs `millrace ARGS..` on this cluster and returns what it prints.
     #[track_caller]
     pub fn millrace(&self, args: &[&str], env: &[(&str, &str)]) -> String {
-        let (good, out, err) = self.output(args, env);
-        assert!(good, "millrace {args:?} failed\n{out}{err}");
-        out
+        self.millrace.run(args, env)
     }
 
     /// Runs `millrace ARGS..`, which must fail, and returns what it says of that.
     #[track_caller]
     pub fn millrace_fails(&self, args: &[&str]) -> String {
-        let (good, out, err) = self.output(args, &[]);
-        assert!(!good, "millrace {args:?} did not fail\n{out}{err}");
-        err
-    }
-
-    fn output(&self, args: &[&str], env: &[(&str, &str)]) -> (bool, String, String) {
-        let output = Command::new(self.bin.join("millrace"))
-            .arg("--data")
-            .arg(&self.data)
-            .args(args)
-            .envs(env.iter().copied())
-            .output()
-            .unwrap_or_else(|e| panic!("{}/millrace can't be run: {e}", self.bin.display()));
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.success(), text(&output.stdout), text(&output.stderr))
+        self.millrace.fails(args).err
     }
 
     /// Process ids of the components that run, by name.
     #[track_caller]
     pub fn pids(&self) -> BTreeMap<String, u32> {
-        let status: Value = serde_json::from_str(&self.millrace(&["status", "--json"], &[])).unwrap();
-        let components = status["components"].as_array().expect("components");
-        let running = components.iter().filter(|c| c["state"] == "running");
-        running
-            .filter_map(|c| Some((c["name"].as_str()?.to_owned(), u32::try_from(c["pid"].as_u64()?).ok()?)))
-            .collect()
+        self.millrace.pids()
     }
 
     /// Names of the workers.
@@ -185,8 +150,7 @@ impl Cluster {
     #[track_caller]
     pub fn kill_9(&self, component: &str) {
         let pid = self.pids().get(component).copied().unwrap_or_else(|| panic!("{component} is not running"));
-        let killed = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
-        assert!(killed.success(), "{component} ({pid}) could not be killed");
+        signal("KILL", &pid.to_string());
         eventually(&format!("{component} is started again"), Duration::from_secs(60), || {
             match self.pids().get(component) {
                 Some(new) if *new != pid => Ok(()),

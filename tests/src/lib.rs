@@ -1,5 +1,5 @@
-//! What the tests of a running cluster (`tests/cluster`) need: they drive it from outside, with its own command line,
-//! any Kafka client, Elasticsearch's interface and the gateway's.
+//! What the tests of a running cluster (`tests/cluster`) and of its beginnings and ends (`tests/lifecycle`) need: they
+//! drive it from outside, with its own command line, any Kafka client, Elasticsearch's interface and the gateway's.
 //!
 //! The coordinates come from the environment, which `./test integration` sets: see [`Cluster`]. A test waits for
 //! conditions with deadlines ([`eventually`]), leaves the cluster as it found it, and can be repeated on it.
@@ -15,6 +15,7 @@
 
 mod api;
 mod cluster;
+mod command;
 mod kafka;
 mod live;
 mod search;
@@ -23,6 +24,7 @@ mod wait;
 
 pub use api::{Answer, Api};
 pub use cluster::Cluster;
+pub use command::{Millrace, Said, signal, variable};
 pub use kafka::{Kafka, Message, Outgoing};
 pub use live::Live;
 pub use search::Search;

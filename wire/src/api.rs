@@ -232,6 +232,15 @@ pub struct ResultsPage {
     pub next: Option<String>,
 }
 
+/// `GET /ready`: whether the gateway can do its work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// `ready`, `degraded` (without Elasticsearch, everything but past results works) or `not ready`.
+    pub status: String,
+    /// What it needs.
+    pub dependencies: Vec<DependencyHealth>,
+}
+
 /// How one dependency is. `GET /ready`, and per component in `GET /overview`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DependencyHealth {

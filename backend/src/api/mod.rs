@@ -32,7 +32,7 @@ const BODY_LIMIT: usize = 64 * 1024;
 pub struct Operation {
     /// Method.
     pub method: Method,
-    /// Path below [`PREFIX`].
+    /// Path below [`PREFIX`], or below the root for what [`crate::web`] adds.
     pub path: &'static str,
     /// The least role; `None` without a session.
     pub role: Option<Role>,
@@ -40,16 +40,26 @@ pub struct Operation {
     pub summary: &'static str,
     /// Schema of the body, by name.
     pub body: Option<&'static str>,
-    /// Schema of the answer, by name.
-    pub answer: Option<&'static str>,
+    /// What comes back.
+    pub answer: Option<Answer>,
     /// Query parameters: name, type, description.
     pub query: &'static [(&'static str, &'static str, &'static str)],
     /// Other statuses than the usual ones.
     pub statuses: &'static [(u16, &'static str)],
 }
 
+/// The body of an answer.
+#[derive(Debug, Clone, Copy)]
+pub enum Answer {
+    /// JSON of the schema with this name.
+    Json(&'static str),
+    /// Plain text.
+    Text,
+}
+
 impl Operation {
-    fn new(method: Method, path: &'static str, role: Option<Role>, summary: &'static str) -> Self {
+    /// Without a body; the rest by the functions below.
+    pub fn new(method: Method, path: &'static str, role: Option<Role>, summary: &'static str) -> Self {
         Self { method, path, role, summary, body: None, answer: None, query: &[], statuses: &[] }
     }
 
@@ -57,8 +67,14 @@ impl Operation {
         Self { body: Some(schema), ..self }
     }
 
-    fn answer(self, schema: &'static str) -> Self {
-        Self { answer: Some(schema), ..self }
+    /// It answers with JSON.
+    pub fn answer(self, schema: &'static str) -> Self {
+        Self { answer: Some(Answer::Json(schema)), ..self }
+    }
+
+    /// It answers with plain text.
+    pub fn text(self) -> Self {
+        Self { answer: Some(Answer::Text), ..self }
     }
 }
 

@@ -4,9 +4,9 @@
 use axum::Json;
 use axum::http::Method;
 use millrace_wire::api::{
-    Acknowledgement, Credentials, GroupPartition, GroupView, JobView, Ledger, LedgerPartition, LedgerStream,
-    Listing, ParamsChange, ParamsView, PartitionView, Problem, ProducerView, RateChange, ResultsPage, Role,
-    ScenarioStart, Session, TopicView,
+    Acknowledgement, Credentials, DependencyHealth, GroupPartition, GroupView, JobView, Ledger,
+    LedgerPartition, LedgerStream, Listing, ParamsChange, ParamsView, PartitionView, Problem, ProducerView,
+    RateChange, Readiness, ResultsPage, Role, ScenarioStart, Session, TopicView,
 };
 use millrace_wire::ledger::JobCount;
 use millrace_wire::live::{
@@ -18,9 +18,10 @@ use millrace_wire::telemetry::{Checkpoint, Component, Provoked};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Operation, PREFIX, operations};
+use super::{Answer, Operation, PREFIX, operations};
 use crate::auth::COOKIE;
 use crate::auth::database::role_name;
+use crate::web::ops;
 
 pub async fn serve() -> Json<Value> {
     Json(document())
@@ -29,8 +30,9 @@ pub async fn serve() -> Json<Value> {
 /// The document.
 pub fn document() -> Value {
     let mut paths = Map::new();
-    for operation in operations() {
-        let path = format!("{PREFIX}{}", operation.path);
+    let ours = operations().into_iter().map(|operation| (format!("{PREFIX}{}", operation.path), operation));
+    let root = ops::routes().into_iter().map(|(operation, _)| (operation.path.to_owned(), operation));
+    for (path, operation) in ours.chain(root) {
         let method = operation.method.as_str().to_lowercase();
         if let Some(item) = paths.entry(path).or_insert_with(|| json!({})).as_object_mut() {
             item.insert(method, describe(&operation));
@@ -41,7 +43,7 @@ pub fn document() -> Value {
         "info": {
             "title": "Millrace gateway",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Sign in with POST /api/v1/session; every other path needs the cookie that it sets. \
+            "description": "Sign in with POST /api/v1/session; every other path under /api/v1 needs the cookie that it sets. \
                             Errors are application/problem+json (RFC 9457).",
         },
         "paths": paths,
@@ -63,21 +65,20 @@ fn describe(operation: &Operation) -> Value {
             json!({"name": name, "in": "query", "description": description, "schema": {"type": kind}})
         }))
         .collect();
-    let reference = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
     let mut responses = Map::new();
     let upgrade = operation.statuses.iter().any(|(status, _)| *status == 101);
     if !upgrade {
         let (status, text) = if operation.method == Method::DELETE { ("204", "Done") } else { ("200", "OK") };
         let mut answer = json!({"description": text});
-        if let (Some(schema), Some(answer)) = (operation.answer, answer.as_object_mut()) {
-            answer.insert("content".to_owned(), json!({"application/json": {"schema": reference(schema)}}));
+        if let (Some(body), Some(answer)) = (operation.answer, answer.as_object_mut()) {
+            answer.insert("content".to_owned(), content(body));
         }
         responses.insert(status.to_owned(), answer);
     }
     for (status, text) in operation.statuses {
         let mut answer = json!({"description": text});
-        if let (202, Some(schema), Some(answer)) = (*status, operation.answer, answer.as_object_mut()) {
-            answer.insert("content".to_owned(), json!({"application/json": {"schema": reference(schema)}}));
+        if let (202, Some(body), Some(answer)) = (*status, operation.answer, answer.as_object_mut()) {
+            answer.insert("content".to_owned(), content(body));
         }
         responses.insert(status.to_string(), answer);
     }
@@ -100,6 +101,17 @@ fn describe(operation: &Operation) -> Value {
         described.insert("requestBody".to_owned(), body);
     }
     described
+}
+
+fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
+}
+
+fn content(answer: Answer) -> Value {
+    match answer {
+        Answer::Json(schema) => json!({"application/json": {"schema": reference(schema)}}),
+        Answer::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
+    }
 }
 
 fn operation_id(operation: &Operation) -> String {
@@ -197,6 +209,8 @@ fn schemas() -> Value {
     add("RateChange", value(&RateChange { rate: 100.0 }));
     add("ScenarioStart", value(&ScenarioStart { name: Scenario::Burst, seconds: 30 }));
     add("Ledger", value(&ledger()));
+    let kafka = DependencyHealth { name: "kafka".into(), ok: true, detail: "..".into() };
+    add("Readiness", value(&Readiness { status: "ready".into(), dependencies: vec![kafka] }));
     let waiting_for = vec!["processor-2".into()];
     add(
         "Acknowledgement",

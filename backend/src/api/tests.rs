@@ -1,5 +1,8 @@
 //! The interface as a client sees it: the real router and a real database; no Kafka, no Elasticsearch.
 
+mod document;
+mod roles;
+
 use std::time::Instant;
 
 use axum::body::Body as HttpBody;
@@ -187,24 +190,6 @@ async fn nobody_sees_anything_without_a_session() {
 }
 
 #[tokio::test]
-async fn roles_are_checked_before_anything_else() {
-    let server = Server::start().await;
-    server.report();
-    let viewer = server.sign_in("vera").await;
-    for (method, path, operation) in every().filter(|(method, ..)| *method == Method::PUT) {
-        assert_eq!(operation.role, Some(Role::Operator));
-        let answer = server.call(&method, &path, Some(&viewer), Some(json!({"rate": 5}))).await;
-        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
-        assert!(answer.problem().detail.contains("viewer"));
-    }
-    let audited = server.gateway.database.audited().await;
-    assert!(
-        audited.contains(&("vera".into(), "sign-in".into()))
-            && audited.contains(&("vera".into(), "role-refused".into()))
-    );
-}
-
-#[tokio::test]
 async fn a_foreign_origin_is_refused() {
     let server = Server::start().await;
     let cookie = server.sign_in("ada").await;
@@ -373,41 +358,4 @@ async fn what_is_known_is_shown_without_kafka() {
     );
     let metrics = server.send(Request::builder().uri("/metrics").body(HttpBody::empty()).unwrap()).await;
     assert!(String::from_utf8(metrics.body).unwrap().contains("millrace_gateway_up{dependency=\"kafka\"} 0"));
-}
-
-#[tokio::test]
-async fn the_document_describes_every_route_and_the_headers_are_strict() {
-    let server = Server::start().await;
-    let cookie = server.sign_in("vera").await;
-    let answer = server.call(&Method::GET, "/openapi.json", Some(&cookie), None).await;
-    let document = answer.json();
-    assert_eq!(document["openapi"], "3.1.0");
-    let mut described = 0;
-    for operation in operations() {
-        let path = format!("{PREFIX}{}", operation.path);
-        let entry = &document["paths"][&path][operation.method.as_str().to_lowercase()];
-        assert!(entry["summary"].is_string(), "{} {path}", operation.method);
-        described += 1;
-    }
-    let in_document: usize =
-        document["paths"].as_object().unwrap().values().map(|p| p.as_object().unwrap().len()).sum();
-    assert_eq!(described, in_document);
-    // Every reference leads somewhere.
-    let text = document.to_string();
-    for name in text.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
-        assert!(document["components"]["schemas"][name].is_object(), "{name}");
-    }
-    assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
-    let page = server.send(Request::builder().uri("/").body(HttpBody::empty()).unwrap()).await;
-    assert!(String::from_utf8(page.body).unwrap().contains("scripts/build-dashboard"));
-    for headers in [&answer.headers, &page.headers] {
-        assert_eq!(
-            headers[header::CONTENT_SECURITY_POLICY],
-            "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; style-src-attr 'unsafe-inline'; \
-             frame-ancestors 'none'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'"
-        );
-        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
-        assert_eq!(headers[header::REFERRER_POLICY], "no-referrer");
-        assert_eq!(headers["cross-origin-opener-policy"], "same-origin");
-    }
 }

@@ -4,16 +4,31 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
 use millrace_service::clock::now_ms;
 use millrace_service::http::Observable;
 use millrace_service::metrics::{Exposition, Kind};
 use millrace_service::process_usage;
-use millrace_wire::api::DependencyHealth;
-use serde_json::json;
+use millrace_wire::api::{DependencyHealth, Readiness};
 
+use crate::api::Operation;
 use crate::gateway::Gateway;
+
+/// The routes, each with what the OpenAPI document says of it.
+pub fn routes() -> [(Operation, MethodRouter<Arc<Gateway>>); 3] {
+    let open = |path, summary| Operation::new(Method::GET, path, None, summary);
+    let ready = Operation {
+        statuses: &[(503, "Kafka or the database does not answer; the body says which")],
+        ..open("/ready", "Whether the gateway can do its work, and how what it needs is").answer("Readiness")
+    };
+    [
+        (open("/health", "Answers as long as the gateway runs").text(), get(async || "ok\n")),
+        (ready, get(self::ready)),
+        (open("/metrics", "Metrics, in Prometheus' text format").text(), get(metrics)),
+    ]
+}
 
 async fn dependencies(gateway: &Gateway) -> [DependencyHealth; 3] {
     let health = |name: &str, ok, detail| DependencyHealth { name: name.to_owned(), ok, detail };
@@ -34,7 +49,7 @@ async fn dependencies(gateway: &Gateway) -> [DependencyHealth; 3] {
     [kafka, health("elasticsearch", elastic.ok == Some(true), elastic.detail), database]
 }
 
-pub async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
+async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
     let dependencies = dependencies(&gateway).await;
     // Without Elasticsearch everything but past results works.
     let needed = dependencies.iter().filter(|d| d.name != "elasticsearch").all(|d| d.ok);
@@ -43,10 +58,11 @@ pub async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
         (true, false) => (StatusCode::OK, "degraded"),
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
     };
-    (status, Json(json!({"status": word, "dependencies": dependencies}))).into_response()
+    let readiness = Readiness { status: word.to_owned(), dependencies: dependencies.into() };
+    (status, Json(readiness)).into_response()
 }
 
-pub async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
+async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
     let mut out = Exposition::default();
     add(&gateway, &mut out);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out.render()).into_response()
