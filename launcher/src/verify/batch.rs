@@ -84,6 +84,8 @@ pub enum Expect {
     Between(f64, f64),
     /// Exactly.
     Text(String),
+    /// Exactly.
+    Flag(bool),
 }
 
 /// What of an input record matters.
@@ -95,6 +97,8 @@ pub struct Row {
     pub at: i64,
     /// Amount.
     pub number: f64,
+    /// Further amounts.
+    pub others: Vec<f64>,
     /// Words.
     pub text: String,
 }
@@ -137,19 +141,19 @@ impl Group {
     }
 }
 
-/// Rows by key and window. Windows wait for late rows for `lateness`, ms. `shared`: a row that is too late for a window may be
-/// in time for another one, or by another stream.
+/// Rows by key and window. Windows wait for late rows for `lateness`, ms. `doubtful`: a row that is too late for the window may
+/// be in time for one of other parameters, or by another stream.
 pub fn group(
     rows: impl IntoIterator<Item = Placed>,
     windows: Windows,
     lateness: i64,
-    shared: bool,
+    doubtful: impl Fn(Window) -> bool,
 ) -> BTreeMap<(String, Window), Group> {
     let mut groups = BTreeMap::<(String, Window), Group>::new();
     let mut put = |window: Window, placed: &Placed| {
         let group = groups.entry((placed.row.key.clone(), window)).or_default();
         let overlap = matches!(windows, Windows::Sliding { size, slide } if slide < size);
-        group.uncertain |= (overlap || shared) && placed.ahead >= window.1 - 1 + lateness;
+        group.uncertain |= (overlap || doubtful(window)) && placed.ahead >= window.1 - 1 + lateness;
         group.rows.push(placed.row.clone());
         group.places.insert(placed.place);
     };
@@ -183,6 +187,7 @@ pub fn differs(result: &Value, expected: &Fields) -> Option<String> {
                 found.as_f64().is_some_and(|found| (*low - 1e-9..=*high + 1e-9).contains(&found))
             }
             Expect::Text(text) => found.as_str() == Some(text),
+            Expect::Flag(flag) => found.as_bool() == Some(*flag),
         };
         (!same).then(|| format!("{field} is {found}, expected {expect:?}"))
     })
@@ -202,12 +207,12 @@ mod tests {
         Placed {
             place: (0, offset),
             ahead: 0,
-            row: Row { key: key.into(), at, number: 1.0, text: String::new() },
+            row: Row { key: key.into(), at, number: 1.0, others: Vec::new(), text: String::new() },
         }
     }
 
     fn shape(rows: Vec<Placed>, windows: Windows) -> Vec<(String, Window, usize)> {
-        group(rows, windows, 0, false)
+        group(rows, windows, 0, |_| false)
             .into_iter()
             .map(|((key, window), group)| (key, window, group.rows.len()))
             .collect()
@@ -234,8 +239,15 @@ mod tests {
     #[test]
     fn a_window_that_was_perhaps_over_when_a_row_came_is_not_judged() {
         let sliding = Windows::Sliding { size: 10, slide: 5 };
-        let groups = group([Placed { ahead: 14, ..placed(0, "a", 12) }], sliding, 0, false);
-        assert_eq!(groups.into_values().map(|group| group.uncertain).collect::<Vec<_>>(), [true, false]);
+        let uncertain = |windows, doubtful: fn(Window) -> bool| -> Vec<bool> {
+            let groups = group([Placed { ahead: 14, ..placed(0, "a", 12) }], windows, 0, doubtful);
+            groups.into_values().map(|group| group.uncertain).collect()
+        };
+        assert_eq!(uncertain(sliding, |_| false), [true, false]);
+        let tumbling = Windows::Sliding { size: 5, slide: 5 };
+        assert_eq!(uncertain(tumbling, |_| false), [false]);
+        assert_eq!(uncertain(tumbling, |window| window.0 < 11), [true]);
+        assert_eq!(uncertain(tumbling, |window| window.0 < 10), [false]);
     }
 
     #[test]
@@ -252,6 +264,8 @@ mod tests {
     #[test]
     fn a_difference_is_named() {
         let expected = vec![("sum", Expect::Number(0.3)), ("name", Expect::Text("x".into()))];
+        assert_eq!(differs(&json!({"once": true}), &vec![("once", Expect::Flag(true))]), None);
+        assert!(differs(&json!({"once": true}), &vec![("once", Expect::Flag(false))]).is_some());
         assert_eq!(differs(&json!({"sum": 0.1 + 0.2, "name": "x"}), &expected), None);
         assert!(differs(&json!({"sum": 0.31, "name": "x"}), &expected).unwrap().starts_with("sum is 0.31"));
         assert!(differs(&json!({"sum": 0.3}), &expected).unwrap().starts_with("name is null"));

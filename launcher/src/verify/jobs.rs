@@ -1,9 +1,12 @@
 //! The windowed jobs as plain arithmetic, written from SPEC.md and not from their code.
 
-use millrace_wire::{Timestamp, topic};
+use std::collections::BTreeSet;
+
+use millrace_wire::topic;
 use serde_json::{Value, json};
 
-use super::batch::{Expect, Oracle, Params, Row, Window, Windows};
+use super::batch::{Expect, Fields, Oracle, Params, Row, Window, Windows};
+use super::fields::{at, bank, bounds, count, long, name, row, seconds, sum, text, tumbling, window_from};
 
 /// Every job that can be verified.
 pub const ALL: [Oracle; 10] = [
@@ -18,12 +21,14 @@ pub const ALL: [Oracle; 10] = [
         windows: tumbling,
         row: |reading| {
             let humidity = text(reading, "deviceType")? == "humidity";
-            humidity.then(|| row(text(reading, "sensorId")?, reading, "value"))?
+            let row = humidity.then(|| row(text(reading, "sensorId")?, reading, "value"))??;
+            Some(Row { text: text(reading, "location").unwrap_or_default(), ..row })
         },
         expected: |rows, _| {
             let numbers = || rows.iter().map(|row| row.number);
             Some(vec![
                 ("count", count(rows)),
+                ("location", Expect::Text(rows.last()?.text.clone())),
                 ("average", Expect::Number(sum(rows) / rows.len() as f64)),
                 ("min", Expect::Number(numbers().fold(f64::INFINITY, f64::min))),
                 ("max", Expect::Number(numbers().fold(f64::NEG_INFINITY, f64::max))),
@@ -162,13 +167,30 @@ pub const ALL: [Oracle; 10] = [
         global: false,
         windows: |params| Windows::Session { gap: seconds(params, "gap_s").max(1) },
         row: |event| {
-            let text_of = text(event, "page")?;
-            Some(Row { key: text(event, "userId")?, at: at(event)?, number: 1.0, text: text_of })
+            let stage = match text(event, "eventType")?.as_str() {
+                "add_to_cart" => 1.0,
+                "checkout" => 2.0,
+                "purchase" => 3.0,
+                _ => 0.0,
+            };
+            Some(Row {
+                key: text(event, "userId")?,
+                at: at(event)?,
+                number: stage,
+                others: Vec::new(),
+                text: text(event, "page").unwrap_or_default(),
+            })
         },
         expected: |rows, _| {
             let (first, last) = (rows.first()?, rows.last()?);
+            let pages: BTreeSet<&String> = rows.iter().map(|row| &row.text).collect();
+            let furthest = rows.iter().map(|row| row.number).fold(0.0, f64::max);
+            let stage = STAGES.get(furthest as usize)?;
             Some(vec![
                 ("events", count(rows)),
+                ("pages", Expect::Number(pages.len() as f64)),
+                ("funnelStage", Expect::Text((*stage).to_owned())),
+                ("bounce", Expect::Flag(rows.len() == 1)),
                 ("duration", Expect::Number((last.at - first.at) as f64)),
                 ("entryPage", Expect::Text(first.text.clone())),
                 ("exitPage", Expect::Text(last.text.clone())),
@@ -192,22 +214,22 @@ pub const ALL: [Oracle; 10] = [
         output: topic::HOST_STATS,
         global: false,
         windows: tumbling,
-        row: |metrics| row(text(metrics, "host")?, metrics, "cpu"),
+        row: |metrics| {
+            let row = row(text(metrics, "host")?, metrics, "cpu")?;
+            let errors = metrics.get("errors").and_then(Value::as_f64).unwrap_or(0.0);
+            Some(Row { others: vec![metrics.get("memory")?.as_f64()?, errors], ..row })
+        },
         expected: |rows, _| {
-            let mut values: Vec<f64> = rows.iter().map(|row| row.number).collect();
-            values.sort_by(f64::total_cmp);
-            // The sketch is exact to 1 %, and between two readings either is right.
-            let quantile = |q: f64| {
-                let rank = q * (values.len() as f64 - 1.0);
-                let (low, high) = (values.get(rank.floor() as usize)?, values.get(rank.ceil() as usize)?);
-                Some(Expect::Between(low * 0.99, high * 1.01))
-            };
-            Some(vec![
-                ("count", count(rows)),
-                ("cpu.p50", quantile(0.5)?),
-                ("cpu.p95", quantile(0.95)?),
-                ("cpu.p99", quantile(0.99)?),
-            ])
+            let of =
+                |column: fn(&Row) -> Option<f64>| -> Option<Vec<f64>> { rows.iter().map(column).collect() };
+            let cpu = of(|row| Some(row.number))?;
+            let memory = of(|row| row.others.first().copied())?;
+            let errors = of(|row| row.others.get(1).copied())?;
+            let mut fields = vec![("count", count(rows))];
+            fields.extend(quantiles(["cpu.p50", "cpu.p95", "cpu.p99"], cpu)?);
+            fields.extend(quantiles(["memory.p50", "memory.p95", "memory.p99"], memory)?);
+            fields.extend(quantiles(["errors.p50", "errors.p95", "errors.p99"], errors)?);
+            Some(fields)
         },
         result: |result, params| Some((text(result, "host")?, bounds(result, params, "window_size_s")?)),
         updated: false,
@@ -233,8 +255,9 @@ const fn traffic(
         global: true,
         windows,
         row: |event| {
-            let key = format!("{} {}", text(event, "eventType")?, text(event, "page")?);
-            Some(Row { key, at: at(event)?, number: 1.0, text: String::new() })
+            let page = text(event, "page").unwrap_or_default();
+            let key = format!("{} {page}", text(event, "eventType")?);
+            Some(Row { key, at: at(event)?, number: 1.0, others: Vec::new(), text: String::new() })
         },
         expected: |rows, _| Some(vec![("count", count(rows))]),
         result,
@@ -255,6 +278,9 @@ fn views(result: &Value, params: &Params, size: &str) -> Option<(String, Window)
     let is_final = result.get("final")?.as_bool()?;
     is_final.then(|| Some((key, bounds(result, params, size)?)))?
 }
+
+/// How far a visit may come.
+const STAGES: [&str; 4] = ["BROWSE", "CART", "CHECKOUT", "PURCHASE"];
 
 /// Streams of the app `activity`.
 const ACTIVITY: [&str; 3] = [topic::USER_EVENTS, topic::TRANSACTIONS, topic::SYSTEM_METRICS];
@@ -277,78 +303,26 @@ fn one_visit(parts: &[Value]) -> Option<Value> {
     let first = parts.iter().min_by_key(|part| number(part, "window_start"))?;
     let last = parts.iter().max_by_key(|part| number(part, "window_end"))?;
     let ended = |part: &Value| Some(number(part, "window_start")? + number(part, "duration")?);
+    let reached = |stage: &&&str| parts.iter().any(|part| part.get("funnelStage") == Some(&json!(**stage)));
+    // Not how many different pages: some may be in both.
     Some(json!({
         "events": parts.iter().filter_map(|part| number(part, "events")).sum::<i64>(),
+        "funnelStage": STAGES.iter().rev().find(reached)?,
+        "bounce": parts.len() == 1 && first.get("bounce")?.as_bool()?,
         "duration": ended(last)? - number(first, "window_start")?,
         "entryPage": first.get("entryPage")?,
         "exitPage": last.get("exitPage")?,
     }))
 }
 
-fn text(value: &Value, field: &str) -> Option<String> {
-    value.get(field)?.as_str().map(str::to_owned)
-}
-
-/// A name that may be written as a number.
-fn name(value: &Value, field: &str) -> Option<String> {
-    match value.get(field)? {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
-}
-
-/// Event time of a record, epoch ms.
-pub fn at(value: &Value) -> Option<i64> {
-    serde_json::from_value::<Timestamp>(value.get("timestamp")?.clone()).ok().map(Timestamp::millis)
-}
-
-fn row(key: String, value: &Value, number: &str) -> Option<Row> {
-    Some(Row { key, at: at(value)?, number: value.get(number)?.as_f64()?, text: String::new() })
-}
-
-fn bank(transaction: &Value) -> Option<Row> {
-    row(name(transaction, "account")?, transaction, "amount")
-}
-
-fn sum(rows: &[Row]) -> f64 {
-    rows.iter().map(|row| row.number).sum()
-}
-
-fn count(rows: &[Row]) -> Expect {
-    Expect::Number(rows.len() as f64)
-}
-
-fn seconds(params: &Params, field: &str) -> i64 {
-    params.get(field).and_then(Value::as_i64).unwrap_or(0) * 1_000
-}
-
-fn tumbling(params: &Params) -> Windows {
-    windows_of(params, "window_size_s")
-}
-
-fn long(params: &Params) -> Windows {
-    windows_of(params, "long_window_size_s")
-}
-
-fn windows_of(params: &Params, size: &str) -> Windows {
-    let size = seconds(params, size).max(1);
-    Windows::Sliding { size, slide: size }
-}
-
-/// The window that a result names, if it is of the size that is in force.
-fn bounds(result: &Value, params: &Params, size: &str) -> Option<Window> {
-    let (start, end) = (result.get("window_start")?.as_i64()?, result.get("window_end")?.as_i64()?);
-    (end - start == seconds(params, size)).then_some((start, end))
-}
-
-/// The same of a result that names its start only, and in words.
-fn window_from(result: &Value, params: &Params) -> Option<Window> {
-    let start = serde_json::from_value::<Timestamp>(result.get("window_start")?.clone()).ok()?.millis();
-    Some((start, start + seconds(params, "window_size_s")))
-}
-
-/// The field of a job's parameters that lets windows wait for late records.
-pub fn lateness(params: &Params) -> i64 {
-    seconds(params, "allowed_lateness_s")
+/// The median and the values that a twentieth and a hundredth lie above, in these fields.
+fn quantiles(fields: [&'static str; 3], mut values: Vec<f64>) -> Option<Fields> {
+    values.sort_by(f64::total_cmp);
+    // The sketch is exact to 1 %, and between two readings either is right.
+    let quantile = |q: f64| {
+        let rank = q * (values.len() as f64 - 1.0);
+        let (low, high) = (values.get(rank.floor() as usize)?, values.get(rank.ceil() as usize)?);
+        Some(Expect::Between(low * 0.99, high * 1.01))
+    };
+    fields.into_iter().zip([0.5, 0.95, 0.99]).map(|(field, q)| Some((field, quantile(q)?))).collect()
 }
