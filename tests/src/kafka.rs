@@ -25,6 +25,8 @@ pub struct Message {
     pub partition: i32,
     /// Offset.
     pub offset: i64,
+    /// When it was created, epoch ms.
+    pub created_ms: i64,
     /// Key; empty if there is none.
     pub key: String,
     /// Value.
@@ -146,6 +148,7 @@ impl Kafka {
                     messages.push(Message {
                         partition: message.partition(),
                         offset: message.offset(),
+                        created_ms: message.timestamp().to_millis().unwrap_or_default(),
                         key: String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
                         value: message.payload().unwrap_or_default().to_vec(),
                         headers: headers.unwrap_or_default(),

@@ -20,6 +20,7 @@ mod kafka;
 mod live;
 mod search;
 mod stage;
+mod telemetry;
 mod wait;
 
 pub use api::{Answer, Api};
@@ -29,4 +30,5 @@ pub use kafka::{Kafka, Message, Outgoing};
 pub use live::Live;
 pub use search::Search;
 pub use stage::{Averages, Stage, alert_ids, averages, reading};
+pub use telemetry::{provoked, tasks};
 pub use wait::{eventually, now_ms, pause};

@@ -3,11 +3,10 @@ use std::time::Duration;
 
 use millrace_wire::event::Reading;
 use millrace_wire::result::{SensorAlert, SensorAverage};
-use millrace_wire::telemetry::{Body, Frame};
-use millrace_wire::{Timestamp, topic};
+use millrace_wire::topic;
 use serde_json::json;
 
-use crate::{Cluster, Kafka, Message, Outgoing, eventually, now_ms};
+use crate::{Cluster, Message, Outgoing, eventually, now_ms, tasks};
 
 /// The sensors app lets records be this much out of order, ms.
 const OUT_OF_ORDERNESS_MS: i64 = 5_000;
@@ -50,7 +49,9 @@ impl<'a> Stage<'a> {
             .set_params("humidity-average", &json!({"window_size_s": window_s, "allowed_lateness_s": 0}));
         let window_ms = window_s * 1_000;
         // A new size is in force for windows that start after the latest event seen.
-        let latest = latest_watermark(&cluster.kafka).map_or(0, |w| w + OUT_OF_ORDERNESS_MS + 1);
+        let latest =
+            tasks(&cluster.kafka, "sensors").into_values().filter_map(|task| task.watermark_ms).max();
+        let latest = latest.map_or(0, |watermark| watermark + OUT_OF_ORDERNESS_MS + 1);
         let base_ms = (latest.max(now_ms() - 10_000) / window_ms + 2) * window_ms;
         let mut topics = topic::results();
         topics.extend([topic::IOT_SENSORS, topic::LATE_EVENTS, topic::DEAD_LETTERS].map(str::to_owned));
@@ -220,27 +221,6 @@ pub fn alert_ids(readings: &[Message], threshold: f64) -> BTreeSet<String> {
     readings.iter().filter(above).map(id).collect()
 }
 
-/// The latest watermark of any task, as the workers' newest telemetry says.
-fn latest_watermark(kafka: &Kafka) -> Option<i64> {
-    eventually("the workers publish telemetry", Duration::from_secs(30), || {
-        let from: Vec<i64> = kafka.ends(topic::TELEMETRY).iter().map(|end| (end - 200).max(0)).collect();
-        let frames = kafka.read(topic::TELEMETRY, &from);
-        let mut newest: BTreeMap<i32, Option<i64>> = BTreeMap::new();
-        for frame in frames.iter().filter_map(|m| serde_json::from_slice::<Frame>(&m.value).ok()) {
-            if let Body::Processor(processor) = frame.body {
-                for task in processor.apps.iter().filter(|a| a.name == "sensors").flat_map(|a| &a.tasks) {
-                    newest.insert(task.partition, task.watermark_ms.map(|w| Timestamp(w).millis()));
-                }
-            }
-        }
-        if newest.len() == usize::try_from(topic::PARTITIONS).unwrap() {
-            Ok(newest.into_values().flatten().max())
-        } else {
-            Err(format!("only tasks {:?} are known", newest.keys()))
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,6 +232,7 @@ mod tests {
             Message {
                 partition: 2,
                 offset,
+                created_ms: 0,
                 key: outgoing.key,
                 value: outgoing.value,
                 headers: BTreeMap::new(),
