@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -132,6 +133,13 @@ impl Cluster {
     #[track_caller]
     pub fn millrace_fails(&self, args: &[&str]) -> String {
         self.millrace.fails(args).err
+    }
+
+    /// Starts `millrace ARGS..`, which goes on until it is killed, with its output in a pipe.
+    #[track_caller]
+    pub fn follow(&self, args: &[&str]) -> Child {
+        let mut command = self.millrace.command(args);
+        command.stdout(Stdio::piped()).spawn().unwrap_or_else(|e| panic!("{command:?} can't be run: {e}"))
     }
 
     /// Process ids of the components that run, by name.
