@@ -183,7 +183,8 @@ pub fn run(case: &Case, restore: bool) -> Result<(), String> {
                 for effect in test.rest() {
                     match effect {
                         Effect::Late { .. } => {
-                            late.push(json!({"side": side, "key": event.key, "ts": ts, "value": event.value}))
+                            let (key, value) = (&event.key, &event.value);
+                            late.push(json!({"side": side, "key": key, "ts": ts, "value": value}));
                         }
                         other => return Err(format!("unexpected effect {other:?}")),
                     }
