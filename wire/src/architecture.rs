@@ -1,6 +1,7 @@
 //! The arrows between the crates, as docs/architecture.md draws them.
 
 use std::path::Path;
+use std::process::Command;
 
 /// Crate folder, and what of Millrace it may use.
 const ARROWS: [(&str, &[&str]); 9] = [
@@ -51,6 +52,26 @@ fn engine_and_vocabulary_do_no_io() {
         assert!(names.contains(&"serde".to_owned()), "{folder}: the manifest was not understood");
         for name in names {
             assert!(!IO.contains(&name.as_str()), "{folder} must not depend on {name}");
+        }
+    }
+}
+
+/// Nor does anything that they use, on whatever way.
+#[test]
+fn nothing_brings_io_along() {
+    for package in ["millrace-core", "millrace-wire"] {
+        let tree = Command::new(env!("CARGO"))
+            .args(["tree", "--offline", "--locked", "--package", package, "--edges", "normal,build"])
+            .args(["--prefix", "none", "--format", "{p}"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+        let text = String::from_utf8(tree.stdout).unwrap();
+        let names: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert!(names.contains(&"serde_core"), "{package}: the tree was not understood: {text}");
+        for name in IO {
+            assert!(!names.contains(&name), "{package} must not bring {name} along");
         }
     }
 }

@@ -11,6 +11,31 @@
 //!                   └─ event time ─ watermark per source ─ min ─ fires windows of every job
 //! ```
 //!
+//! ```
+//! use millrace_core::aggregate::Avg;
+//! use millrace_core::job;
+//! use millrace_core::params::NoParams;
+//! use millrace_core::testing::Harness;
+//! use millrace_core::window::WindowSpec;
+//!
+//! type Reading = (String, f64);
+//! let mut test = Harness::new(|| {
+//!     job::<Reading, NoParams>("averages", "Temperatures above zero, averaged over a minute.")
+//!         .source(|reading: &Reading| Some(reading))
+//!         .filter(|reading, _| reading.1 > 0.0)
+//!         .key_by(|reading| &reading.0)
+//!         .window(|_| WindowSpec::tumbling(60_000))
+//!         .aggregate(Avg(|reading: &Reading| reading.1))
+//!         .map(|result, _, _| result.value)
+//!         .to(|_| ("averages", "all"))
+//! });
+//! for (at, value) in [(1_000, 20.0), (2_000, -3.0), (59_999, 22.0)] {
+//!     test.record(&("attic".to_owned(), value), at);
+//! }
+//! test.watermark(59_999);
+//! assert_eq!(test.emitted("averages"), [21.0]);
+//! ```
+//!
 //! | module | what it holds |
 //! |---|---|
 //! | [`task`] | app, task, inputs; the one place where order is decided |

@@ -4,6 +4,8 @@ pub mod activity;
 pub mod bank;
 pub mod bench;
 pub mod commerce;
+#[cfg(test)]
+mod fuzz;
 pub mod sensors;
 
 use std::fmt::Display;

@@ -3,7 +3,7 @@
 use divan::Bencher;
 use millrace_core::EventTime;
 use millrace_core::anomaly::{Detector, Ewma, EwmaState};
-use millrace_core::join::{Interval, JoinType};
+use millrace_core::join::{Interval, JoinType, JoinWindows};
 use millrace_core::params::NoParams;
 use millrace_core::process::{Current, ProcessContext, ProcessFunction, Timer};
 use millrace_core::stream::job;
@@ -76,6 +76,21 @@ fn interval_join(bencher: Bencher<'_, '_>, keys: usize) {
     let high = side().filter(|reading, _| reading.value >= 24.8).key_by(|reading| &reading.sensor);
     let job = low
         .interval_join(high, move |_| interval, JoinType::Inner)
+        .map(|pair, _, _| (pair.left.as_ref().map(|l| l.value), pair.right.as_ref().map(|r| r.value)))
+        .to(|_| ("pairs", ""));
+    rounds(bencher, keys, job);
+}
+
+/// Tumbling windows in which each key has four records, of both sides.
+#[divan::bench(args = KEYS, sample_size = 1, sample_count = 5)]
+fn window_join(bencher: Bencher<'_, '_>, keys: usize) {
+    let size = i64::try_from(4 * keys).unwrap_or(i64::MAX);
+    let Ok(windows) = JoinWindows::tumbling(size) else { return };
+    let side = || job::<Event, NoParams>("pairs", "Low readings with high ones.").source(Event::reading);
+    let low = side().filter(|reading, _| reading.value < 24.8).key_by(|reading| &reading.sensor);
+    let high = side().filter(|reading, _| reading.value >= 24.8).key_by(|reading| &reading.sensor);
+    let job = low
+        .window_join(high, windows, JoinType::Inner)
         .map(|pair, _, _| (pair.left.as_ref().map(|l| l.value), pair.right.as_ref().map(|r| r.value)))
         .to(|_| ("pairs", ""));
     rounds(bencher, keys, job);

@@ -12,12 +12,16 @@ fn value(reading: &Reading) -> f64 {
     reading.value
 }
 
-/// What overlap costs: 10 000 keys with 52 records each from one result to the next, in 1 (tumbling), 5 or 60 windows.
-#[divan::bench(args = [1, 5, 60], sample_size = 1, sample_count = 5)]
-fn overlap(bencher: Bencher<'_, '_>, overlap: u16) {
-    const KEYS: usize = 10_000;
-    const ROUNDS: u16 = 8;
-    let slide = round_ms(KEYS) * i64::from(ROUNDS);
+/// What overlap costs, by (keys, windows that a record is in; 1 is tumbling). From one result to the next come 8 rounds: 52
+/// records of each of 10 000 keys. With a million keys it is one round, a record of each.
+#[divan::bench(
+    args = [(1, 1), (1, 5), (1, 60), (10_000, 1), (10_000, 5), (10_000, 60), (1_000_000, 1), (1_000_000, 5), (1_000_000, 60)],
+    sample_size = 1, sample_count = 5
+)]
+fn overlap(bencher: Bencher<'_, '_>, by: (usize, u16)) {
+    let (keys, overlap) = by;
+    let rounds: u16 = if keys > 10_000 { 1 } else { 8 };
+    let slide = round_ms(keys) * i64::from(rounds);
     let size = slide * i64::from(overlap);
     let job = job::<Event, NoParams>("overlap", "Readings of overlapping windows.")
         .source(Event::reading)
@@ -26,7 +30,7 @@ fn overlap(bencher: Bencher<'_, '_>, overlap: u16) {
         .aggregate((Count, Avg(value)))
         .map(|result, _, _| (result.window.start, result.value))
         .to(|_| ("overlap", ""));
-    many_rounds(bencher, KEYS, ROUNDS.into(), usize::from(overlap * ROUNDS), job);
+    many_rounds(bencher, keys, rounds.into(), usize::from(overlap * rounds), job);
 }
 
 /// Each record is in four windows; each round fires four for every key.

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use super::{Detector, InvalidDetector, Refused, Score, accept, check};
 use crate::time::EventTime;
 
-/// Change against the last value, per second of event time: `(x - last) / (t - t_last)`, the discrete derivative.
+/// Change against the last value, per second of event time: `(x - last) / (t - t_last)`, the backward difference quotient.
+/// In the quality control of measurements it is the "step test" of the largest change that is plausible (Zahumenský,
+/// "Guidelines on quality control procedures for data from automatic weather stations", WMO, 2004, time consistency check).
 ///
 /// A value that is not later than the last one has no rate: it is not judged, and the last one stays.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]

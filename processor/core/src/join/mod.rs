@@ -187,7 +187,8 @@ where
     /// Hands what both sides have in a window to `function` when the watermark reaches its last instant, per key: a
     /// [`JoinType`], [`CoGroup`] or your own. Results have the time of that instant.
     ///
-    /// A record is late when all of its windows have fired.
+    /// A record is late when all of its windows have fired. The windows are fixed when the job is built: unlike those of
+    /// an aggregation and the interval of an interval join, they don't follow the parameters.
     pub fn window_join<R, B, KR, F>(
         self,
         right: Keyed<E, P, R, B, KR>,

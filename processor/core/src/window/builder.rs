@@ -28,7 +28,8 @@ impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
         }
     }
 
-    /// Groups by session, with the gap in ms that `gap` finds for each record (at least 1).
+    /// Groups by session, with the gap in ms that `gap` finds for each record (at least 1), by the parameters in force when
+    /// it comes: it may make an open session longer, and never shorter.
     #[allow(clippy::type_complexity)]
     pub fn session_window<G: Fn(&I, &P) -> i64>(
         self,

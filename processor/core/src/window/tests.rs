@@ -41,18 +41,20 @@ impl Aggregate<Event> for Count {
 #[serde(default)]
 struct Live {
     #[garde(skip)]
+    size: i64,
+    #[garde(skip)]
     slide: i64,
     #[garde(skip)]
     gap: i64,
 }
 
-/// Tumbling by 10, sliding by `slide`, or sessions.
+/// Tumbling by 10 or `size`, sliding by `slide`, or sessions.
 fn live() -> Box<dyn Job<Event>> {
     job::<Event, Live>("live", "Counts.")
         .source(|event: &Event| Some(event))
         .key_by(|event| &event.0)
         .window(|live| match (live.slide, live.gap) {
-            (0, 0) => WindowSpec::tumbling(10),
+            (0, 0) => WindowSpec::tumbling(if live.size == 0 { 10 } else { live.size }),
             (0, gap) => WindowSpec::session(gap),
             (slide, _) => WindowSpec::sliding(20, slide),
         })
@@ -103,6 +105,50 @@ fn a_change_of_the_gap_does_not_touch_open_sessions() {
     test.record(&event(), 104);
     test.watermark(200);
     assert_eq!(windows(&mut test), [json!([102, 107, 2]), json!([95, 110, 2])]);
+}
+
+#[test]
+fn a_gap_that_records_bring_follows_the_parameters_record_by_record() {
+    let mut test = Harness::new(|| {
+        job::<Event, Live>("live", "Counts.")
+            .source(|event: &Event| Some(event))
+            .key_by(|event| &event.0)
+            .session_window(|event, live| event.1 * live.gap)
+            .aggregate(Count)
+            .map(|r, _, _| (r.window.start, r.window.end, r.value))
+            .to(|_| ("out", ""))
+    });
+    test.params(1, &json!({"gap": 10})).unwrap();
+    test.record(&event(), 100);
+    test.record(&event(), 300);
+    test.params(2, &json!({"gap": 3})).unwrap();
+    test.restore();
+    test.record(&event(), 105); // [105, 108) is within [100, 110), which it does not make shorter
+    test.record(&event(), 309); // [309, 312) makes [300, 310) longer, by the new gap
+    test.watermark(1_000);
+    assert_eq!(windows(&mut test), [json!([100, 110, 2]), json!([300, 312, 2])]);
+    assert!(test.state_is_empty());
+}
+
+#[test]
+fn smaller_windows_give_their_first_result_between_one_and_two_sizes_after_the_latest_event() {
+    const BOUND: i64 = 5_000;
+    for latest in (300_000..=310_000).step_by(1_000) {
+        let mut test = Harness::new(live);
+        test.params(1, &json!({"size": 300_000})).unwrap();
+        test.record(&event(), latest);
+        test.params(2, &json!({"size": 10_000})).unwrap();
+        // The event whose watermark brings the first result of a new window.
+        let brings = (latest + 1_000..).step_by(1_000).find(|&at| {
+            test.record(&event(), at);
+            test.watermark(at - BOUND - 1);
+            windows(&mut test)
+                .iter()
+                .any(|window| window[1].as_i64() == window[0].as_i64().map(|start| start + 10_000))
+        });
+        let after = brings.unwrap() - latest - BOUND;
+        assert_eq!(after, 20_000 - latest % 10_000, "after {latest}");
+    }
 }
 
 #[test]
@@ -350,4 +396,17 @@ fn what_comes_after_the_first_result_is_counted() {
     test.record(&event(), 29); // [10, 30) too
     test.record(&event(), 31);
     assert_eq!(counted(&mut test), (4, 2));
+}
+
+#[test]
+fn what_falls_between_sliding_windows_is_filtered_and_not_late() {
+    let mut test =
+        Harness::new(|| job_with(WindowSpec::sliding(5, 10), TimeDomain::Event, Trigger::EventTime, false));
+    test.record(&event(), 4);
+    test.record(&event(), 7);
+    test.watermark(6);
+    test.record(&event(), 7);
+    test.record(&event(), 6);
+    let stats = test.job().stats();
+    assert_eq!((stats.records, stats.filtered, stats.late, stats.done), (4, 2, 1, 1));
 }

@@ -8,7 +8,7 @@ use millrace_core::{Effect, TimeDomain, cep};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::case::{Case, Order, compare};
+use crate::case::{Case, Order, Step, compare, read, same, unknown};
 
 #[derive(Clone, Serialize, Deserialize)]
 struct Event {
@@ -53,6 +53,17 @@ fn ordered(outputs: &[Value]) -> Vec<Value> {
     outputs
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct In {
+    key: String,
+    #[serde(default)]
+    ts: i64,
+    id: String,
+    #[serde(default)]
+    value: Value,
+}
+
 pub fn run(case: &Case, restore: bool) -> Result<(), String> {
     let mut spec = case.spec.as_object().cloned().ok_or("the spec is no map")?;
     let time = match spec.remove("time").as_ref().and_then(Value::as_str) {
@@ -83,14 +94,12 @@ pub fn run(case: &Case, restore: bool) -> Result<(), String> {
         }
     };
     for step in &case.steps {
-        let (kind, value) = step.iter().next().ok_or("an empty step")?;
-        let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-        match kind.as_str() {
-            "in" => {
-                let fields = value.get("value").and_then(Value::as_object).cloned();
-                let event =
-                    Event { key: text("key"), id: text("id"), value: Json(fields.unwrap_or_else(Map::new)) };
-                let ts = value.get("ts").and_then(Value::as_i64).unwrap_or_default();
+        match step {
+            Step::In(record) => {
+                let In { key, ts, id, value } = read(record)?;
+                // A scalar has no fields.
+                let fields = value.as_object().cloned().unwrap_or_else(Map::new);
+                let event = Event { key, id, value: Json(fields) };
                 test.record(&event, ts);
                 take(&mut test, &mut out);
                 for effect in test.rest() {
@@ -100,34 +109,29 @@ pub fn run(case: &Case, restore: bool) -> Result<(), String> {
                     }
                 }
             }
-            "wm" => test.watermark(value.as_i64().ok_or("no watermark")?),
-            "proc_time" => test.processing_time(value.as_i64().ok_or("no time")?),
-            "snapshot_restore" => {
+            Step::Wm(to) => test.watermark(*to),
+            Step::ProcTime(to) => test.processing_time(*to),
+            Step::SnapshotRestore(_) => {
                 test.restore();
             }
-            "expect" => {
-                let seen = std::mem::take(&mut out);
-                let expected = value.as_array().ok_or("expect is no list")?;
-                compare("expect", &ordered(&seen), &ordered(expected), case.order)?;
+            Step::Expect(expected) => {
+                compare("expect", &ordered(&std::mem::take(&mut out)), &ordered(expected), case.order)?;
             }
-            "state_empty" => {
-                let empty = json!(test.state_is_empty());
-                compare("state_empty", &[empty], std::slice::from_ref(value), case.order)?;
-            }
-            other => return Err(format!("unknown step {other}")),
+            Step::StateEmpty(expected) => same("state_empty", &test.state_is_empty(), expected)?,
+            other => return Err(unknown(other)),
         }
         take(&mut test, &mut out);
         if restore {
             test.restore();
         }
     }
-    compare("at the end", &ordered(&out), &ordered(case.expect.as_deref().unwrap_or_default()), case.order)?;
+    compare("at the end", &ordered(&out), &ordered(case.at_the_end()), case.order)?;
     compare("late", &late, case.late.as_deref().unwrap_or_default(), Order::Any)?;
     if let Some(expected) = &case.timeouts {
         compare("timeouts", &ordered(&timeouts), &ordered(expected), Order::Any)?;
     }
-    if let Some(empty) = case.state_empty {
-        compare("state_empty", &[json!(test.state_is_empty())], &[json!(empty)], case.order)?;
+    if let Some(expected) = &case.state_empty {
+        same("state_empty", &test.state_is_empty(), expected)?;
     }
     let (stats, pending) = (test.job().stats(), test.job().pending());
     if !stats.balances(pending) || stats.violations > 0 {

@@ -5,9 +5,10 @@ use millrace_core::params::NoParams;
 use millrace_core::stream::{Job, job};
 use millrace_core::testing::Harness;
 use millrace_core::{Effect, EventTime};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::case::{Case, Order, compare};
+use crate::case::{Case, Order, Retained, Step, compare, read, same, unknown};
 
 struct Event {
     left: bool,
@@ -25,24 +26,74 @@ enum Spec {
     CoGroup(JoinWindows),
 }
 
-fn parse(spec: &Value) -> Result<Spec, Result<InvalidJoin, String>> {
-    let number = |v: &Value, field: &str| v.get(field).and_then(Value::as_i64).unwrap_or(0);
-    let flag = |field: &str| spec[field].as_bool().unwrap_or(true);
-    let join = || serde_json::from_value::<JoinType>(spec["type"].clone()).map_err(|e| Err(e.to_string()));
-    if spec["op"] == "interval" {
-        let (lower, upper) = (number(spec, "lower"), number(spec, "upper"));
-        let interval = Interval::with_bounds(lower, upper, flag("lower_inclusive"), flag("upper_inclusive"));
-        return Ok(Spec::Interval(interval.map_err(Ok)?, join()?));
+/// As it is written.
+#[derive(Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+enum Written {
+    Interval {
+        r#type: JoinType,
+        lower: i64,
+        upper: i64,
+        #[serde(default = "inclusive")]
+        lower_inclusive: bool,
+        #[serde(default = "inclusive")]
+        upper_inclusive: bool,
+    },
+    Window {
+        r#type: Pairs,
+        window: Window,
+    },
+}
+
+fn inclusive() -> bool {
+    true
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Pairs {
+    Cogroup,
+    #[serde(untagged)]
+    Of(JoinType),
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum Window {
+    Tumbling {
+        size: i64,
+        #[serde(default)]
+        offset: i64,
+    },
+    Sliding {
+        size: i64,
+        slide: i64,
+        #[serde(default)]
+        offset: i64,
+    },
+}
+
+impl Written {
+    fn spec(self) -> Result<Spec, InvalidJoin> {
+        match self {
+            Self::Interval { r#type, lower, upper, lower_inclusive, upper_inclusive } => {
+                let interval = Interval::with_bounds(lower, upper, lower_inclusive, upper_inclusive)?;
+                Ok(Spec::Interval(interval, r#type))
+            }
+            Self::Window { r#type, window } => {
+                let windows = match window {
+                    Window::Tumbling { size, offset } => JoinWindows::tumbling(size)?.offset(offset)?,
+                    Window::Sliding { size, slide, offset } => {
+                        JoinWindows::sliding(size, slide)?.offset(offset)?
+                    }
+                };
+                Ok(match r#type {
+                    Pairs::Cogroup => Spec::CoGroup(windows),
+                    Pairs::Of(join) => Spec::Window(windows, join),
+                })
+            }
+        }
     }
-    let window = &spec["window"];
-    let size = number(window, "size");
-    let windows = match window["type"].as_str().unwrap_or_default() {
-        "tumbling" => JoinWindows::tumbling(size),
-        "sliding" => JoinWindows::sliding(size, number(window, "slide")),
-        other => return Err(Err(format!("{other} windows"))),
-    };
-    let windows = windows.and_then(|w| w.offset(number(window, "offset"))).map_err(Ok)?;
-    Ok(if spec["type"] == "cogroup" { Spec::CoGroup(windows) } else { Spec::Window(windows, join()?) })
 }
 
 fn build(spec: Spec) -> Box<dyn Job<Event>> {
@@ -95,79 +146,88 @@ fn comparable(out: &mut [Value], expected: &[Value]) {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct In {
+    side: Side,
+    key: String,
+    ts: i64,
+    #[serde(default)]
+    value: Value,
+}
+
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Side {
+    Left,
+    Right,
+}
+
 pub fn run(case: &Case, restore: bool) -> Result<(), String> {
-    let spec = match (parse(&case.spec), &case.error) {
+    let spec = match (read::<Written>(&case.spec)?.spec(), &case.error) {
         (Ok(spec), None) => spec,
-        (Err(Ok(_)), Some(_)) => return Ok(()),
+        (Err(_), Some(_)) => return Ok(()),
         (Ok(_), Some(_)) => return Err("the specification should have been refused".into()),
-        (Err(Ok(error)), None) => return Err(error.to_string()),
-        (Err(Err(what)), _) => return Err(format!("join: no kind {what}")),
+        (Err(error), None) => return Err(error.to_string()),
     };
     let mut test = Harness::new(move || build(spec));
     let (mut out, mut late) = (Vec::new(), Vec::new());
     let (mut left, mut right, mut watermark) = (i64::MIN, i64::MIN, i64::MIN);
     for step in &case.steps {
-        let (kind, value) = step.iter().next().ok_or("an empty step")?;
-        match kind.as_str() {
-            "in" => {
-                let event = Event {
-                    left: value["side"] == "left",
-                    key: value["key"].as_str().ok_or("no key")?.to_owned(),
-                    value: value["value"].clone(),
-                };
-                let ts = value["ts"].as_i64().ok_or("no ts")?;
+        match step {
+            Step::In(record) => {
+                let In { side, key, ts, value } = read(record)?;
+                let event = Event { left: side == Side::Left, key, value };
                 test.record(&event, ts);
                 out.extend(test.emitted("out"));
                 for effect in test.rest() {
                     match effect {
-                        Effect::Late { .. } => late.push(
-                            json!({"side": value["side"], "key": event.key, "ts": ts, "value": event.value}),
-                        ),
+                        Effect::Late { .. } => {
+                            let (key, value) = (&event.key, &event.value);
+                            late.push(json!({"side": side, "key": key, "ts": ts, "value": value}));
+                        }
                         other => return Err(format!("unexpected effect {other:?}")),
                     }
                 }
             }
-            "wm_in" => {
-                let ts = value["ts"].as_i64().ok_or("no ts")?;
-                let side = if value["input"] == "left" { &mut left } else { &mut right };
-                *side = ts.max(*side);
+            Step::WmIn(wm) => {
+                let side = match wm.input.as_str() {
+                    "left" => &mut left,
+                    "right" => &mut right,
+                    other => return Err(format!("no input {other}")),
+                };
+                *side = wm.ts.max(*side);
                 if left.min(right) > watermark {
                     watermark = left.min(right);
                     test.watermark(watermark);
                 }
             }
-            "snapshot_restore" => {
+            Step::SnapshotRestore(_) => {
                 test.restore();
             }
-            "expect" => {
-                let (mut seen, expected) =
-                    (std::mem::take(&mut out), value.as_array().ok_or("expect is no list")?);
+            Step::Expect(expected) => {
+                let mut seen = std::mem::take(&mut out);
                 comparable(&mut seen, expected);
                 compare("expect", &seen, expected, case.order)?;
             }
-            "state_empty" => {
-                let empty = [json!(test.state_is_empty())];
-                compare("state_empty", &empty, std::slice::from_ref(value), case.order)?;
-            }
-            "retained" => {
+            Step::StateEmpty(expected) => same("state_empty", &test.state_is_empty(), expected)?,
+            Step::Retained(expected) => {
                 let mut held = Vec::new();
                 test.job().tables(&mut |table| held.push(table.len()));
-                let held = json!({"left": held[0], "right": held[1]});
-                compare("retained", &[held], std::slice::from_ref(value), case.order)?;
+                same("retained", &Retained { left: held[0], right: held[1] }, expected)?;
             }
-            other => return Err(format!("unknown step {other}")),
+            other => return Err(unknown(other)),
         }
         out.extend(test.emitted("out"));
         if restore {
             test.restore();
         }
     }
-    let expected = case.expect.as_deref().unwrap_or_default();
-    comparable(&mut out, expected);
-    compare("at the end", &out, expected, case.order)?;
+    comparable(&mut out, case.at_the_end());
+    compare("at the end", &out, case.at_the_end(), case.order)?;
     compare("late", &late, case.late.as_deref().unwrap_or_default(), Order::Any)?;
-    if let Some(empty) = case.state_empty {
-        compare("state_empty", &[json!(test.state_is_empty())], &[json!(empty)], case.order)?;
+    if let Some(expected) = &case.state_empty {
+        same("state_empty", &test.state_is_empty(), expected)?;
     }
     let (stats, pending) = (test.job().stats(), test.job().pending());
     if !stats.balances(pending) || stats.violations > 0 {

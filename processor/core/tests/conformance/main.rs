@@ -1,20 +1,23 @@
-//! Runs the conformance cases of the folders given as arguments (default: `cases/` and `cases/millrace/` of this crate), each twice: as it is,
-//! and with a snapshot and restore after every step. The format is in `cases/FORMAT.md`. A case of a kind that is not known
-//! fails.
+//! Runs the conformance cases of the folders given as arguments, and of the folders in them (default: `cases/` of this
+//! crate), each twice: as it is, and with a snapshot and restore after every step. The format is in `cases/FORMAT.md`.
+//! What is not known to it fails, and so does a case that two files tell differently.
 // All of this is test code: a case that is not well-formed may panic.
 #![allow(clippy::print_stdout, clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod case;
 mod cep;
 mod join;
+mod predicate;
 mod process;
 mod watermark;
 mod window;
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use case::{Case, File};
+use case::{Case, File, Subject};
+use serde_json::Value;
 
 fn main() -> ExitCode {
     let arguments: Vec<PathBuf> = std::env::args_os()
@@ -24,66 +27,140 @@ fn main() -> ExitCode {
         .collect();
     let given =
         std::env::var_os("MILLRACE_CASES").map(|paths| std::env::split_paths(&paths).collect::<Vec<_>>());
-    let cases = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cases");
-    let own = cases.join("millrace");
-    let folders = if arguments.is_empty() { given.unwrap_or_else(|| vec![cases, own]) } else { arguments };
-    let (mut passed, mut failed) = (0, 0);
-    let mut names = std::collections::HashSet::new();
-    for folder in folders {
-        for case in read(&folder) {
-            let case = match case {
-                Ok(case) => case,
+    let own = || vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cases")];
+    let folders = if arguments.is_empty() { given.unwrap_or_else(own) } else { arguments };
+    let (mut passed, mut failed, mut once) = (0, 0, 0);
+    for case in read(&folders) {
+        let case = match case {
+            Ok(case) => case,
+            Err(text) => {
+                failed += 1;
+                println!("FAILED {text}");
+                continue;
+            }
+        };
+        for restore in [false, true] {
+            if restore && !keeps_state(&case) {
+                once += 1;
+                continue;
+            }
+            let suffix = if restore { " (restored after every step)" } else { "" };
+            match run(&case, restore) {
+                Ok(()) => passed += 1,
                 Err(text) => {
                     failed += 1;
-                    println!("FAILED {text}");
-                    continue;
-                }
-            };
-            if !names.insert(case.name.clone()) {
-                continue; // the same case in two folders
-            }
-            for restore in [false, true] {
-                let suffix = if restore { " (restored after every step)" } else { "" };
-                match run(&case, restore) {
-                    Ok(()) => passed += 1,
-                    Err(text) => {
-                        failed += 1;
-                        println!("FAILED {}{suffix}: {text}", case.name);
-                    }
+                    println!("FAILED {}{suffix}: {text}", case.name);
                 }
             }
         }
+    }
+    for (name, passes) in must_be_refused() {
+        if passes {
+            failed += 1;
+            println!("FAILED {name}: it should have been refused");
+        } else {
+            passed += 1;
+        }
+    }
+    if once > 0 {
+        println!("{once} cases have no state that could be restored: run once");
     }
     println!("{passed} passed, {failed} failed");
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn read(folder: &std::path::Path) -> Vec<Result<Case, String>> {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return vec![Err(format!("{} can't be read", folder.display()))];
+/// The runner's own test: the entries of `refused/`, none of which may pass, and whether they do.
+fn must_be_refused() -> Vec<(String, bool)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/refused");
+    let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    let passes = |path: &PathBuf| {
+        let cases = read(std::slice::from_ref(path));
+        let all = cases.iter().all(|case| case.as_ref().is_ok_and(|case| run(case, false).is_ok()));
+        all || cases.is_empty()
     };
-    let mut files: Vec<PathBuf> =
-        entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "yaml")).collect();
-    files.sort();
-    let mut cases = Vec::new();
+    entries.iter().map(|path| (path.display().to_string(), passes(path))).collect()
+}
+
+/// The cases of all files. One that is told twice comes once, if both tell the same.
+fn read(folders: &[PathBuf]) -> Vec<Result<Case, String>> {
+    let (mut files, mut cases) = (Vec::new(), Vec::new());
+    for folder in folders {
+        if let Err(error) = find(folder, &mut files) {
+            cases.push(Err(format!("{}: {error}", folder.display())));
+        }
+    }
+    let mut known: HashMap<String, (Value, PathBuf)> = HashMap::new();
     for path in files {
         let text = std::fs::read_to_string(&path).map_err(|e| e.to_string());
-        match text.and_then(|text| serde_yaml_ng::from_str::<File>(&text).map_err(|e| e.to_string())) {
-            Ok(file) if file.format == 1 => cases.extend(file.cases.into_iter().map(Ok)),
-            Ok(file) => cases.push(Err(format!("{}: format {} is not known", path.display(), file.format))),
-            Err(error) => cases.push(Err(format!("{}: {error}", path.display()))),
+        let file = text.and_then(|text| serde_yaml_ng::from_str::<File>(&text).map_err(|e| e.to_string()));
+        let file = match file {
+            Ok(file) if file.format == 1 => file,
+            Ok(file) => {
+                cases.push(Err(format!("{}: format {} is not known", path.display(), file.format)));
+                continue;
+            }
+            Err(error) => {
+                cases.push(Err(format!("{}: {error}", path.display())));
+                continue;
+            }
+        };
+        for case in file.cases {
+            let name = case["name"].as_str().unwrap_or_default().to_owned();
+            match known.get(&name) {
+                Some((first, _)) if same_but_for_source(first, &case) => {}
+                Some((_, first)) => {
+                    let (first, path) = (first.display(), path.display());
+                    cases.push(Err(format!("{name}: {first} and {path} tell it differently")));
+                }
+                None => {
+                    let read = case::read::<Case>(&case).and_then(|case| case.check().map(|()| case));
+                    cases.push(read.map_err(|error| format!("{name} of {}: {error}", path.display())));
+                    known.insert(name, (case, path.clone()));
+                }
+            }
         }
     }
     cases
 }
 
+fn same_but_for_source(a: &Value, b: &Value) -> bool {
+    let bare = |case: &Value| {
+        let mut fields = case.as_object().cloned().unwrap_or_default();
+        fields.remove("source");
+        fields
+    };
+    bare(a) == bare(b)
+}
+
+/// The file, or all `.yaml` files below the folder, by name.
+fn find(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    if path.is_file() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path()));
+    let mut entries = entries.collect::<std::io::Result<Vec<_>>>()?;
+    entries.sort();
+    for entry in entries {
+        if entry.is_dir() || entry.extension().is_some_and(|extension| extension == "yaml") {
+            find(&entry, files)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is something to restore. What is refused has no state, and neither have some merges of watermarks.
+fn keeps_state(case: &Case) -> bool {
+    case.error.is_none() && (case.subject != Subject::Watermark || watermark::keeps_state(case))
+}
+
 fn run(case: &Case, restore: bool) -> Result<(), String> {
-    match case.subject.as_str() {
-        "join" => join::run(case, restore),
-        "process" => process::run(case, restore),
-        "cep" => cep::run(case, restore),
-        "watermark" => watermark::run(case, restore),
-        "window" => window::run(case, restore),
-        other => Err(format!("no subject {other}")),
+    match case.subject {
+        Subject::Join => join::run(case, restore),
+        Subject::Process => process::run(case, restore),
+        Subject::Cep => cep::run(case, restore),
+        Subject::Watermark => watermark::run(case, restore),
+        Subject::Window => window::run(case, restore),
     }
 }

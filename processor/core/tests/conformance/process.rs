@@ -1,5 +1,6 @@
 //! Subject `process`: process functions with state, time to live and timers, through the API that jobs use.
 
+use millrace_core::cep::Predicate;
 use millrace_core::params::NoParams;
 use millrace_core::process::{Current, ProcessContext, ProcessFunction, Timer};
 use millrace_core::state::{Refresh, Ttl};
@@ -7,9 +8,11 @@ use millrace_core::stream::{Job, job};
 use millrace_core::testing::Harness;
 use millrace_core::time::TimeDomain;
 use millrace_core::{Effect, EventTime};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::case::{Case, compare};
+use crate::case::{Case, Step, compare, read, same, unknown};
+use crate::predicate::holds;
 
 struct Event {
     key: String,
@@ -91,103 +94,112 @@ impl ProcessFunction<NoParams, Event> for Remembered {
     }
 }
 
-/// A comparison of a field with a constant; `None` for any other predicate.
-fn satisfies(condition: &Value, value: &Value) -> Option<bool> {
-    let (left, right) = (&value[condition["left"]["field"].as_str()?], condition["right"].get("const")?);
-    let order = match (left, right) {
-        (Value::Number(l), Value::Number(r)) => l.as_f64()?.partial_cmp(&r.as_f64()?),
-        (Value::String(l), Value::String(r)) => Some(l.cmp(r)),
-        (Value::Bool(l), Value::Bool(r)) => Some(l.cmp(r)),
-        _ => None,
-    };
-    let holds: fn(std::cmp::Ordering) -> bool = match condition["op"].as_str()? {
-        "eq" => std::cmp::Ordering::is_eq,
-        "ne" => std::cmp::Ordering::is_ne,
-        "lt" => std::cmp::Ordering::is_lt,
-        "le" => std::cmp::Ordering::is_le,
-        "gt" => std::cmp::Ordering::is_gt,
-        "ge" => std::cmp::Ordering::is_ge,
-        _ => return None,
-    };
-    Some(order.is_some_and(holds))
+/// What the case asks for.
+#[derive(Clone, Deserialize)]
+#[serde(tag = "fn", rename_all = "snake_case", deny_unknown_fields)]
+enum Spec {
+    Timer { time: Time, delay: i64 },
+    TtlValue { ttl: i64, refresh: Access },
+    Consecutive { n: usize, r#where: Predicate, after: After },
 }
 
-fn build(spec: &Value) -> Option<Box<dyn Job<Event>>> {
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Time {
+    Event,
+    Processing,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Access {
+    OnWrite,
+    OnReadAndWrite,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum After {
+    Restart,
+    Slide,
+}
+
+fn build(spec: Spec) -> Box<dyn Job<Event>> {
     let keyed = job::<Event, NoParams>("case", "A conformance case.")
         .source(|event: &Event| Some(event))
         .key_by(|event| &event.key);
-    let number = |field: &str| spec[field].as_i64().unwrap_or_default();
-    Some(match spec["fn"].as_str()? {
-        "timer" => {
-            let domain = if spec["time"] == "event" { TimeDomain::Event } else { TimeDomain::Processing };
-            keyed.process(Delayed { domain, delay: number("delay") }).to(|_| ("out", ""))
-        }
-        "ttl_value" => {
-            let refresh = match spec["refresh"].as_str()? {
-                "on_write" => Refresh::OnWrite,
-                "on_read_and_write" => Refresh::OnReadAndWrite,
-                _ => return None,
+    match spec {
+        Spec::Timer { time, delay } => {
+            let domain = match time {
+                Time::Event => TimeDomain::Event,
+                Time::Processing => TimeDomain::Processing,
             };
-            keyed
-                .process(Remembered(Ttl::processing_time(number("ttl")).refresh(refresh)))
-                .to(|_| ("out", ""))
+            keyed.process(Delayed { domain, delay }).to(|_| ("out", ""))
         }
-        "consecutive" => {
-            let (n, slide) = (number("n") as usize, spec["after"] == "slide");
-            let condition = spec["where"].clone();
-            satisfies(&condition, &Value::Null)?;
-            keyed
-                .map_with_state(move |event: &Event, run: &mut Current<Vec<String>>, _, _| {
-                    if !satisfies(&condition, &event.value)? {
-                        run.clear();
-                        return None;
-                    }
-                    run.push(event.id.to_string());
-                    if run.len() < n {
-                        return None;
-                    }
-                    let ids: Vec<Value> = run.iter().map(|id| serde_json::from_str(id).unwrap()).collect();
-                    if slide {
-                        run.remove(0);
-                    } else {
-                        run.clear();
-                    }
-                    Some(json!({"key": event.key, "ids": ids}))
-                })
-                .to(|_| ("out", ""))
+        Spec::TtlValue { ttl, refresh } => {
+            let refresh = match refresh {
+                Access::OnWrite => Refresh::OnWrite,
+                Access::OnReadAndWrite => Refresh::OnReadAndWrite,
+            };
+            keyed.process(Remembered(Ttl::processing_time(ttl).refresh(refresh))).to(|_| ("out", ""))
         }
-        _ => return None,
-    })
+        Spec::Consecutive { n, r#where, after } => keyed
+            .map_with_state(move |event: &Event, run: &mut Current<Vec<String>>, _, _| {
+                // A predicate that can't be evaluated is found before the case is run.
+                if !holds(&r#where, &event.value).unwrap() {
+                    run.clear();
+                    return None;
+                }
+                run.push(event.id.to_string());
+                if run.len() < n {
+                    return None;
+                }
+                let ids: Vec<Value> = run.iter().map(|id| serde_json::from_str(id).unwrap()).collect();
+                match after {
+                    After::Slide => drop(run.remove(0)),
+                    After::Restart => run.clear(),
+                }
+                Some(json!({"key": event.key, "ids": ids}))
+            })
+            .to(|_| ("out", "")),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct In {
+    key: String,
+    #[serde(default)]
+    ts: i64,
+    #[serde(default)]
+    value: Value,
+    #[serde(default)]
+    id: Value,
 }
 
 pub fn run(case: &Case, restore: bool) -> Result<(), String> {
-    if build(&case.spec).is_none() {
-        return Err(format!("process: no kind {}", case.spec["fn"]));
+    if case.error.is_some() {
+        return Err("a process function has no specification that is refused".into());
     }
-    let spec = case.spec.clone();
-    let mut test = Harness::new(move || build(&spec).unwrap());
+    let spec: Spec = read(&case.spec)?;
+    if let Spec::Consecutive { r#where, .. } = &spec {
+        holds(r#where, &Value::Null)?;
+    }
+    let mut test = Harness::new(move || build(spec.clone()));
     let mut out = Vec::new();
     for step in &case.steps {
-        let (kind, value) = step.iter().next().ok_or("an empty step")?;
-        match kind.as_str() {
-            "in" => {
-                let event = Event {
-                    key: value["key"].as_str().ok_or("no key")?.to_owned(),
-                    value: value["value"].clone(),
-                    id: value["id"].clone(),
-                };
-                test.record(&event, value["ts"].as_i64().unwrap_or(0));
+        match step {
+            Step::In(record) => {
+                let In { key, ts, value, id } = read(record)?;
+                test.record(&Event { key, value, id }, ts);
             }
-            "wm" => test.watermark(value.as_i64().ok_or("no watermark")?),
-            "proc_time" => test.processing_time(value.as_i64().ok_or("no time")?),
-            "snapshot_restore" => {
+            Step::Wm(to) => test.watermark(*to),
+            Step::ProcTime(to) => test.processing_time(*to),
+            Step::SnapshotRestore(_) => {
                 test.restore();
             }
-            "expect" => {
-                let seen = std::mem::take(&mut out);
-                compare("expect", &seen, value.as_array().ok_or("expect is no list")?, case.order)?;
-            }
-            other => return Err(format!("unknown step {other}")),
+            Step::Expect(expected) => compare("expect", &std::mem::take(&mut out), expected, case.order)?,
+            other => return Err(unknown(other)),
         }
         out.extend(test.emitted("out"));
         if let Some(effect) = test.rest().into_iter().find(|e| !matches!(e, Effect::Emit { .. })) {
@@ -197,9 +209,9 @@ pub fn run(case: &Case, restore: bool) -> Result<(), String> {
             test.restore();
         }
     }
-    compare("at the end", &out, case.expect.as_deref().unwrap_or_default(), case.order)?;
-    if let Some(empty) = case.state_empty {
-        compare("state_empty", &[json!(test.state_is_empty())], &[json!(empty)], case.order)?;
+    compare("at the end", &out, case.at_the_end(), case.order)?;
+    if let Some(expected) = &case.state_empty {
+        same("state_empty", &test.state_is_empty(), expected)?;
     }
     let (stats, pending) = (test.job().stats(), test.job().pending());
     if !stats.balances(pending) || stats.violations > 0 {

@@ -3,87 +3,65 @@
 use std::collections::HashMap;
 
 use millrace_core::watermark::{
-    Bounded, BoundedOutOfOrderness, Combined, Marker, Multiplexer, Progress, Valve,
+    Bounded, BoundedOutOfOrderness, Combined, InvalidIdleTimeout, Marker, Multiplexer, Progress, Valve,
 };
 use millrace_core::{EventTime, Watermark};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::case::{Case, compare};
+use crate::case::{Case, Current, Step, compare, read, same, unknown};
+
+#[derive(Clone, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+enum Spec {
+    Valve { inputs: Vec<String> },
+    Multiplexer { inputs: Vec<String> },
+    Generator { max_out_of_orderness: i64, idle_timeout: Option<i64>, partitions: Vec<String> },
+}
+
+/// A task keeps its valves, and of its sources the latest times and the watermark. Which partitions are idle and for how
+/// long they have been silent it does not: after a restart silence begins anew. So a multiplexer by itself, and
+/// generators with an idle timeout, have nothing to restore.
+pub fn keeps_state(case: &Case) -> bool {
+    match read(&case.spec) {
+        Ok(Spec::Valve { .. }) => true,
+        Ok(Spec::Generator { idle_timeout, .. }) => idle_timeout.is_none(),
+        Ok(Spec::Multiplexer { .. }) | Err(_) => false,
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct In {
+    partition: String,
+    ts: i64,
+}
 
 pub fn run(case: &Case, restore: bool) -> Result<(), String> {
-    let op = case.spec["op"].as_str().unwrap_or_default();
-    let names = |field: &str| -> Vec<String> {
-        case.spec[field]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|n| n.as_str().map(str::to_owned))
-            .collect()
+    let spec: Spec = read(&case.spec)?;
+    let mut run = match (Run::new(&spec), &case.error) {
+        (Ok(run), None) => run,
+        (Err(_), Some(_)) => return Ok(()),
+        (Ok(_), Some(_)) => return Err("the specification should have been refused".into()),
+        (Err(error), None) => return Err(error.to_string()),
     };
-    let mut run = Run {
-        valve: None,
-        multiplexer: Multiplexer::new(0),
-        inputs: HashMap::new(),
-        generators: Vec::new(),
-        now: 0,
-        out: Vec::new(),
-    };
-    match op {
-        "valve" => {
-            let names = names("inputs");
-            run.valve = Some(Valve::new(names.len()));
-            run.inputs = names.into_iter().enumerate().map(|(number, name)| (name, number)).collect();
-        }
-        "multiplexer" => {
-            for name in names("inputs") {
-                let number = run.multiplexer.register();
-                run.inputs.insert(name, number);
-            }
-        }
-        "generator" => {
-            let spec = BoundedOutOfOrderness {
-                max_out_of_orderness: case.spec["max_out_of_orderness"]
-                    .as_i64()
-                    .ok_or("no max_out_of_orderness")?,
-                idle_timeout: case.spec.get("idle_timeout").and_then(Value::as_i64),
-            };
-            for name in names("partitions") {
-                let generator = match (Bounded::new(spec), case.error.is_some()) {
-                    (Ok(generator), false) => generator,
-                    (Err(_), true) => return Ok(()),
-                    (Ok(_), true) => return Err("the specification should have been refused".into()),
-                    (Err(error), false) => return Err(error.to_string()),
-                };
-                let number = run.multiplexer.register();
-                run.inputs.insert(name, number);
-                run.generators.push((number, generator));
-            }
-        }
-        other => return Err(format!("watermark: no kind {other}")),
-    }
     for step in &case.steps {
-        let (kind, value) = step.iter().next().ok_or("an empty step")?;
-        match kind.as_str() {
-            "expect" => {
-                let out = std::mem::take(&mut run.out);
-                compare("expect", &out, value.as_array().ok_or("expect is no list")?, case.order)?;
+        match step {
+            Step::Expect(expected) => {
+                compare("expect", &std::mem::take(&mut run.out), expected, case.order)?;
             }
-            "current" => {
-                let (wm, idle) = match &run.valve {
-                    Some(valve) => (valve.watermark(), valve.is_idle()),
-                    None => (run.multiplexer.watermark(), run.multiplexer.is_idle()),
-                };
-                let current = json!({"wm": wm.get(), "idle": idle});
-                compare("current", &[current], std::slice::from_ref(value), case.order)?;
-            }
-            _ => run.step(kind, value)?,
+            Step::Current(expected) => same("current", &run.current(), expected)?,
+            step if run.valve.is_some() => run.valve(step)?,
+            step => run.sources(step)?,
         }
-        if restore && let Some(valve) = &mut run.valve {
-            let bytes = serde_json::to_vec(valve).map_err(|e| e.to_string())?;
-            *valve = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
+        if restore {
+            run.restore(&spec)?;
         }
     }
-    compare("at the end", &run.out, case.expect.as_deref().unwrap_or(&run.out), case.order)?;
+    // A case that asks for `current` alone says nothing of outputs.
+    if case.expect.is_some() || case.has_expect_steps() {
+        compare("at the end", &run.out, case.at_the_end(), case.order)?;
+    }
     Ok(())
 }
 
@@ -97,51 +75,94 @@ struct Run {
 }
 
 impl Run {
-    fn step(&mut self, kind: &str, value: &Value) -> Result<(), String> {
-        let name = ["input", "partition"]
-            .iter()
-            .find_map(|f| value.get(f))
-            .unwrap_or(value)
-            .as_str()
-            .unwrap_or_default();
-        let number = self.inputs.get(name).copied();
-        let deferred = value.get("deferred").and_then(Value::as_bool).unwrap_or(false);
-        let known = || number.ok_or_else(|| format!("no input {name:?}"));
-        if let Some(valve) = &mut self.valve {
-            let marker = match kind {
-                "wm_in" => Marker::Watermark(Watermark(value["ts"].as_i64().ok_or("no ts")?)),
-                "idle" => Marker::Idle,
-                "active" => Marker::Active,
-                other => return Err(format!("unknown step {other} of a valve")),
-            };
-            let changed = valve.marker(known()?, marker);
-            self.tell(changed);
-            return Ok(());
+    fn new(spec: &Spec) -> Result<Self, InvalidIdleTimeout> {
+        let mut run = Self {
+            valve: None,
+            multiplexer: Multiplexer::new(0),
+            inputs: HashMap::new(),
+            generators: Vec::new(),
+            now: 0,
+            out: Vec::new(),
+        };
+        match spec {
+            Spec::Valve { inputs } => {
+                run.valve = Some(Valve::new(inputs.len()));
+                run.inputs = inputs.iter().cloned().zip(0..).collect();
+            }
+            Spec::Multiplexer { inputs } => inputs.iter().for_each(|name| {
+                run.register(name);
+            }),
+            Spec::Generator { max_out_of_orderness, idle_timeout, partitions } => {
+                let (max_out_of_orderness, idle_timeout) = (*max_out_of_orderness, *idle_timeout);
+                for name in partitions {
+                    let generator =
+                        Bounded::new(BoundedOutOfOrderness { max_out_of_orderness, idle_timeout })?;
+                    let number = run.register(name);
+                    run.generators.push((number, generator));
+                }
+            }
         }
-        match kind {
-            "wm_in" => {
-                let ts = value["ts"].as_i64().ok_or("no ts")?;
-                if self.multiplexer.update(known()?, Watermark(ts)) && !deferred {
+        Ok(run)
+    }
+
+    fn register(&mut self, name: &str) -> usize {
+        let number = self.multiplexer.register();
+        self.inputs.insert(name.to_owned(), number);
+        number
+    }
+
+    fn input(&self, name: &str) -> Result<usize, String> {
+        self.inputs.get(name).copied().ok_or_else(|| format!("no input {name:?}"))
+    }
+
+    fn current(&self) -> Current {
+        let (wm, idle) = match &self.valve {
+            Some(valve) => (valve.watermark(), valve.is_idle()),
+            None => (self.multiplexer.watermark(), self.multiplexer.is_idle()),
+        };
+        Current { wm: wm.get(), idle }
+    }
+
+    fn valve(&mut self, step: &Step) -> Result<(), String> {
+        let (name, marker) = match step {
+            Step::WmIn(wm) => (&wm.input, Marker::Watermark(Watermark(wm.ts))),
+            Step::Idle(status) => (&status.input, Marker::Idle),
+            Step::Active(status) => (&status.input, Marker::Active),
+            other => return Err(unknown(other)),
+        };
+        let input = self.input(name)?;
+        if let Some(valve) = &mut self.valve {
+            let changed = valve.marker(input, marker);
+            self.tell(changed);
+        }
+        Ok(())
+    }
+
+    fn sources(&mut self, step: &Step) -> Result<(), String> {
+        match step {
+            Step::WmIn(wm) => {
+                if self.multiplexer.update(self.input(&wm.input)?, Watermark(wm.ts)) && !wm.deferred {
                     self.combine();
                 }
             }
-            "idle" => {
-                self.multiplexer.set_idle(known()?);
-                if !deferred {
+            Step::Idle(status) => {
+                self.multiplexer.set_idle(self.input(&status.input)?);
+                if !status.deferred {
                     self.combine();
                 }
             }
-            "register" => {
-                let number = self.multiplexer.register();
-                self.inputs.insert(name.to_owned(), number);
+            Step::Register(name) => {
+                self.register(name);
             }
-            "unregister" => self.multiplexer.unregister(known()?),
-            "in" => {
-                let (number, at) = (known()?, EventTime(value["ts"].as_i64().ok_or("no ts")?));
-                self.generators.iter_mut().filter(|(n, _)| *n == number).for_each(|(_, g)| g.record(at));
+            Step::Unregister(name) => self.multiplexer.unregister(self.input(name)?),
+            Step::In(record) => {
+                let In { partition, ts } = read(record)?;
+                let input = self.input(&partition)?;
+                let generator = self.generators.iter_mut().find(|(number, _)| *number == input);
+                generator.ok_or("records are for generators")?.1.record(EventTime(ts));
             }
-            "proc_time" => self.now = value.as_i64().ok_or("no time")?,
-            "periodic" => {
+            Step::ProcTime(to) => self.now = *to,
+            Step::Periodic(_) => {
                 for (number, generator) in &mut self.generators {
                     match generator.tick(self.now) {
                         Progress::At(watermark) => {
@@ -153,8 +174,26 @@ impl Run {
                 }
                 self.combine();
             }
-            other => return Err(format!("unknown step {other}")),
+            other => return Err(unknown(other)),
         }
+        Ok(())
+    }
+
+    /// Makes it again from what a task keeps, as a task does.
+    fn restore(&mut self, spec: &Spec) -> Result<(), String> {
+        if let Some(valve) = &mut self.valve {
+            let bytes = serde_json::to_vec(valve).map_err(|e| e.to_string())?;
+            *valve = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
+            return Ok(());
+        }
+        let mut new = Self::new(spec).map_err(|e| e.to_string())?;
+        new.multiplexer.restore(self.multiplexer.watermark());
+        for ((_, before), (_, generator)) in self.generators.iter().zip(&mut new.generators) {
+            generator.restore(before.max());
+        }
+        new.now = self.now;
+        new.out = std::mem::take(&mut self.out);
+        *self = new;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use millrace_core::{Effect, EventTime, TimeWindow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::case::{Case, compare};
+use crate::case::{Case, Order, Step, compare, read, same, unknown};
 
 #[derive(Clone, Serialize, Deserialize)]
 struct Event {
@@ -26,15 +26,12 @@ impl Event {
 }
 
 /// Keeps the values as JSON text and computes at the end: plain, and different from what the engine's jobs do.
-struct Fold {
-    function: String,
-    of: Option<String>,
-}
+struct Fold(Function);
 
 impl Fold {
     fn part(&self, event: &Event) -> Value {
         let value = event.value();
-        self.of.as_ref().map_or_else(|| value.clone(), |of| value[of].clone())
+        self.0.of.as_ref().map_or_else(|| value.clone(), |of| value[of].clone())
     }
 }
 
@@ -58,103 +55,139 @@ impl Aggregate<Event> for Fold {
         let values: Vec<Value> = acc.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
         let numbers: Vec<f64> = values.iter().filter_map(Value::as_f64).collect();
         let sum: f64 = numbers.iter().sum();
-        match self.function.as_str() {
-            "count" => json!(values.len()),
-            "sum" => json!(sum),
-            "avg" => json!(sum / numbers.len() as f64),
-            "min" => json!(numbers.iter().copied().fold(f64::INFINITY, f64::min)),
-            "max" => json!(numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
-            _ => json!(values),
+        match self.0.r#fn {
+            Folding::Count => json!(values.len()),
+            Folding::Sum => json!(sum),
+            Folding::Avg => json!(sum / numbers.len() as f64),
+            Folding::Min => json!(numbers.iter().copied().fold(f64::INFINITY, f64::min)),
+            Folding::Max => json!(numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+            Folding::List => json!(values),
         }
     }
 }
 
 /// What the case asks for.
-#[derive(Clone)]
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Spec {
-    window: WindowSpec,
-    gap_field: Option<String>,
+    window: Window,
+    #[serde(with = "Time")]
     time: TimeDomain,
-    trigger: Option<Trigger>,
+    aggregate: Function,
+    #[serde(default)]
+    allowed_lateness: i64,
+    trigger: Option<Firing>,
+    #[serde(default)]
     purging: bool,
-    lateness: i64,
-    function: String,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum Window {
+    Tumbling {
+        size: i64,
+        #[serde(default)]
+        offset: i64,
+    },
+    Sliding {
+        size: i64,
+        slide: i64,
+        #[serde(default)]
+        offset: i64,
+    },
+    Session {
+        gap: i64,
+    },
+    SessionDynamic {
+        gap_field: String,
+    },
+    Global {},
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "TimeDomain", rename_all = "snake_case")]
+enum Time {
+    Event,
+    Processing,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum Firing {
+    EventTime {},
+    ProcessingTime {},
+    ContinuousEventTime { interval: i64 },
+    ContinuousProcessingTime { interval: i64 },
+    Count { n: i64 },
+    EndOfStream {},
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Function {
+    r#fn: Folding,
     of: Option<String>,
 }
 
-impl Spec {
-    fn read(spec: &Value) -> Result<Self, String> {
-        let (window, aggregate) = (&spec["window"], &spec["aggregate"]);
-        let number = |v: &Value, field: &str| v.get(field).and_then(Value::as_i64).unwrap_or(0);
-        let text = |v: &Value| v.as_str().map(str::to_owned);
-        let (size, offset) = (number(window, "size"), number(window, "offset"));
-        Ok(Self {
-            window: match window["type"].as_str() {
-                Some("tumbling") => WindowSpec::Tumbling { size, offset },
-                Some("sliding") => WindowSpec::Sliding { size, slide: number(window, "slide"), offset },
-                Some("session") => WindowSpec::session(number(window, "gap")),
-                Some("session_dynamic") => WindowSpec::SessionDynamic,
-                Some("global") => WindowSpec::Global,
-                other => return Err(format!("unknown window {other:?}")),
-            },
-            gap_field: text(&window["gap_field"]),
-            time: match spec["time"].as_str() {
-                Some("event") => TimeDomain::Event,
-                Some("processing") => TimeDomain::Processing,
-                other => return Err(format!("unknown time {other:?}")),
-            },
-            trigger: spec
-                .get("trigger")
-                .map(|t| trigger(t, number(t, "interval"), number(t, "n")))
-                .transpose()?,
-            purging: spec.get("purging") == Some(&json!(true)),
-            lateness: number(spec, "allowed_lateness"),
-            function: text(&aggregate["fn"]).ok_or("no fn")?,
-            of: text(&aggregate["of"]),
-        })
-    }
+#[derive(Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Folding {
+    Count,
+    Sum,
+    Min,
+    Max,
+    Avg,
+    List,
+}
 
-    fn validate(&self) -> Result<(), InvalidWindow> {
-        self.window.validate()?;
-        self.trigger.map(Trigger::validate).transpose()?;
-        Ok(())
-    }
-
-    fn build(self) -> Box<dyn Job<Event>> {
-        let Self { window, gap_field, time, trigger, purging, lateness, function, of } = self;
-        let keyed = job::<Event, NoParams>("case", "A conformance case.")
-            .source(|event: &Event| Some(event))
-            .key_by(|event| &event.key);
-        let fold = Fold { function, of };
-        match gap_field {
-            Some(field) => {
-                let gap = move |event: &Event, _: &NoParams| event.value()[&field].as_i64().unwrap_or(0);
-                finish(keyed.session_window(gap), time, trigger, purging, lateness, fold)
-            }
-            None => finish(keyed.window(move |_| window), time, trigger, purging, lateness, fold),
+impl Window {
+    fn spec(&self) -> WindowSpec {
+        match *self {
+            Self::Tumbling { size, offset } => WindowSpec::Tumbling { size, offset },
+            Self::Sliding { size, slide, offset } => WindowSpec::Sliding { size, slide, offset },
+            Self::Session { gap } => WindowSpec::session(gap),
+            Self::SessionDynamic { .. } => WindowSpec::SessionDynamic,
+            Self::Global {} => WindowSpec::Global,
         }
     }
 }
 
-fn trigger(value: &Value, interval: i64, n: i64) -> Result<Trigger, String> {
-    Ok(match value["type"].as_str() {
-        Some("event_time") => Trigger::EventTime,
-        Some("processing_time") => Trigger::ProcessingTime,
-        Some("continuous_event_time") => Trigger::ContinuousEventTime { interval },
-        Some("continuous_processing_time") => Trigger::ContinuousProcessingTime { interval },
-        Some("count") => Trigger::Count { n: u64::try_from(n).unwrap_or(0) },
-        Some("end_of_stream") => Trigger::EndOfStream,
-        other => return Err(format!("unknown trigger {other:?}")),
-    })
+impl Firing {
+    fn trigger(&self) -> Trigger {
+        match *self {
+            Self::EventTime {} => Trigger::EventTime,
+            Self::ProcessingTime {} => Trigger::ProcessingTime,
+            Self::ContinuousEventTime { interval } => Trigger::ContinuousEventTime { interval },
+            Self::ContinuousProcessingTime { interval } => Trigger::ContinuousProcessingTime { interval },
+            Self::Count { n } => Trigger::Count { n: u64::try_from(n).unwrap_or(0) },
+            Self::EndOfStream {} => Trigger::EndOfStream,
+        }
+    }
+}
+
+impl Spec {
+    fn validate(&self) -> Result<(), InvalidWindow> {
+        self.window.spec().validate()?;
+        self.trigger.as_ref().map(|firing| firing.trigger().validate()).transpose()?;
+        Ok(())
+    }
+
+    fn build(self) -> Box<dyn Job<Event>> {
+        let keyed = job::<Event, NoParams>("case", "A conformance case.")
+            .source(|event: &Event| Some(event))
+            .key_by(|event| &event.key);
+        if let Window::SessionDynamic { gap_field } = self.window.clone() {
+            let gap = move |event: &Event, _: &NoParams| event.value()[&gap_field].as_i64().unwrap_or(0);
+            return finish(keyed.session_window(gap), self);
+        }
+        let window = self.window.spec();
+        finish(keyed.window(move |_| window), self)
+    }
 }
 
 fn finish<Op, K, S, L, G>(
     mut windows: Windows<Event, NoParams, Event, Op, K, S, L, G>,
-    time: TimeDomain,
-    trigger: Option<Trigger>,
-    purging: bool,
-    lateness: i64,
-    fold: Fold,
+    spec: Spec,
 ) -> Box<dyn Job<Event>>
 where
     Op: Operator<NoParams, Event, Out = Event> + 'static,
@@ -163,15 +196,16 @@ where
     L: Fn(&NoParams) -> i64 + 'static,
     G: Fn(&Event, &NoParams) -> i64 + 'static,
 {
-    windows = windows.time(time);
-    if let Some(trigger) = trigger {
-        windows = windows.trigger(trigger);
+    windows = windows.time(spec.time);
+    if let Some(firing) = spec.trigger {
+        windows = windows.trigger(firing.trigger());
     }
-    if purging {
+    if spec.purging {
         windows = windows.purging();
     }
-    let windows = windows.allowed_lateness(move |_| lateness);
-    if fold.function == "list" {
+    let windows = windows.allowed_lateness(move |_| spec.allowed_lateness);
+    let fold = Fold(spec.aggregate);
+    if fold.0.r#fn == Folding::List {
         let all = move |window: &Windowed<&[Event]>, _: &NoParams| {
             json!(window.value.iter().map(|event| fold.part(event)).collect::<Vec<_>>())
         };
@@ -191,8 +225,18 @@ fn output(result: &Windowed<Value>, at: EventTime) -> Value {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct In {
+    key: String,
+    #[serde(default)]
+    ts: i64,
+    #[serde(default)]
+    value: Value,
+}
+
 pub fn run(case: &Case, restore: bool) -> Result<(), String> {
-    let spec = Spec::read(&case.spec)?;
+    let spec: Spec = read(&case.spec)?;
     match (spec.validate(), &case.error) {
         (Ok(()), None) => {}
         (Err(_), Some(_)) => return Ok(()),
@@ -202,53 +246,36 @@ pub fn run(case: &Case, restore: bool) -> Result<(), String> {
     let mut test = Harness::new(move || spec.clone().build());
     let (mut out, mut late) = (Vec::new(), Vec::new());
     for step in &case.steps {
-        let (kind, value) = step.iter().next().ok_or("an empty step")?;
-        match kind.as_str() {
-            "in" => {
-                let event = Event {
-                    key: value["key"].as_str().unwrap_or_default().to_owned(),
-                    value: value["value"].to_string(),
-                };
-                let ts = value.get("ts").and_then(Value::as_i64).unwrap_or(0);
-                test.record(&event, ts);
+        match step {
+            Step::In(record) => {
+                let In { key, ts, value } = read(record)?;
+                test.record(&Event { key: key.clone(), value: value.to_string() }, ts);
                 out.extend(test.emitted("out"));
                 for effect in test.rest() {
                     match effect {
-                        Effect::Late { .. } => {
-                            late.push(json!({"key": event.key, "ts": ts, "value": event.value()}));
-                        }
+                        Effect::Late { .. } => late.push(json!({"key": key, "ts": ts, "value": value})),
                         other => return Err(format!("unexpected effect {other:?}")),
                     }
                 }
             }
-            "wm" => test.watermark(value.as_i64().ok_or("no watermark")?),
-            "proc_time" => test.processing_time(value.as_i64().ok_or("no time")?),
-            "snapshot_restore" => {
+            Step::Wm(to) => test.watermark(*to),
+            Step::ProcTime(to) => test.processing_time(*to),
+            Step::SnapshotRestore(_) => {
                 test.restore();
             }
-            "expect" => {
-                let seen = std::mem::take(&mut out);
-                compare("expect", &seen, value.as_array().ok_or("expect is no list")?, case.order)?;
-            }
-            "state_empty" => {
-                compare(
-                    "state_empty",
-                    &[json!(test.state_is_empty())],
-                    std::slice::from_ref(value),
-                    case.order,
-                )?;
-            }
-            other => return Err(format!("unknown step {other}")),
+            Step::Expect(expected) => compare("expect", &std::mem::take(&mut out), expected, case.order)?,
+            Step::StateEmpty(expected) => same("state_empty", &test.state_is_empty(), expected)?,
+            other => return Err(unknown(other)),
         }
         out.extend(test.emitted("out"));
         if restore {
             test.restore();
         }
     }
-    compare("at the end", &out, case.expect.as_deref().unwrap_or_default(), case.order)?;
-    compare("late", &late, case.late.as_deref().unwrap_or_default(), crate::case::Order::Any)?;
-    if let Some(empty) = case.state_empty {
-        compare("state_empty", &[json!(test.state_is_empty())], &[json!(empty)], case.order)?;
+    compare("at the end", &out, case.at_the_end(), case.order)?;
+    compare("late", &late, case.late.as_deref().unwrap_or_default(), Order::Any)?;
+    if let Some(expected) = &case.state_empty {
+        same("state_empty", &test.state_is_empty(), expected)?;
     }
     let (stats, pending) = (test.job().stats(), test.job().pending());
     if !stats.balances(pending) || stats.violations > 0 {

@@ -1,5 +1,6 @@
-//! Fuzz targets as ordinary tests: any bytes that claim to be state, and any JSON that claims to be parameters, are an
-//! error or are read; they never panic.
+//! Fuzz targets as ordinary tests: any bytes that claim to be state or to come from a repartition topic, and any JSON that
+//! claims to be parameters, are an error or are read; they never panic. (Those of the apps' topics: `apps/fuzz.rs` of the
+//! processor.)
 //!
 //! Each runs over arbitrary bytes, and over those of a real state with a few of them changed, more of them, or cut
 //! short. `PROPTEST_CASES=100000 cargo test --release --test fuzz` looks longer.
@@ -15,6 +16,7 @@ use millrace_core::aggregate::{Distinct, DistinctCount, Moments, QuantileSketch,
 use millrace_core::anomaly::{Ewma, EwmaState, Hours, Last, Mad, Sample, valid};
 use millrace_core::cep::Pattern;
 use millrace_core::params::merge;
+use millrace_core::repartition::Message;
 use millrace_core::state::{KeyedState, StateError, Table, decode, encode};
 use millrace_core::stream::Scope;
 use millrace_core::task::{App, Application, Input, Parsed, Record, Source, SourceKind};
@@ -226,6 +228,26 @@ proptest! {
         let _ = other.load(&damage_key.to(key), Some(value));
         let _ = other.load(key, Some(&damage_value.to(value)));
         let _ = other.load(&damage_key.to(key), None);
+    }
+
+    #[test]
+    fn repartition_messages(which in 0..3_usize, damage in damage()) {
+        let good = [
+            r#"{"at":5,"origin":["orders",3,7],"record":{"key":"books","value":[1,2.5]},"idle":false}"#,
+            r#"{"at":-9223372036854775808,"record":"x","idle":false}"#,
+            r#"{"from":2,"watermark":9223372036854775807,"idle":true}"#,
+        ][which];
+        let read = Message::read(good.as_bytes()).unwrap();
+        prop_assert_eq!(matches!(read, Message::Progress { .. }), which == 2);
+        let bytes = damage.to(good.as_bytes());
+        match Message::read(&bytes) {
+            Ok(Message::Record { record, .. }) => {
+                // What a second stage is given is one JSON value.
+                prop_assert!(serde_json::from_str::<serde_json::Value>(record).is_ok());
+            }
+            Ok(Message::Progress { .. }) => {}
+            Err(reason) => prop_assert!(reason.contains("repartition topic")),
+        }
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use millrace_core::testing::Harness;
     use serde_json::json;
 
@@ -110,29 +110,26 @@ mod tests {
     #[test]
     fn restored_from_the_changelog_it_continues_exactly() {
         for query in Query::ALL {
-            let app = App {
-                name: "bench",
-                sources: SOURCES,
-                partitions: 6,
-                parse,
-                order: ORDER,
-                jobs: jobs(query),
-            };
-            let written = crate::apps::tests::continues_exactly(&app, (query.name(), &json!({})), |i| {
-                // A pause now and then, for sessions to end.
-                let at = 1_000_000 + i * 700 - (i % 7) * 250 + i / 40 * 6_000;
-                let value = json!({
-                    "timestamp": at, "transactionId": "t", "userId": format!("u{}", i % 3),
-                    "amount": if i % 5 == 0 { 2.0 } else { (i % 40) as f64 * 20.0 },
-                    "status": "completed", "riskScore": (i % 10) as f64 / 10.0,
+            let written =
+                crate::apps::tests::continues_exactly(&app_of(query), (query.name(), &json!({})), |i| {
+                    // A pause now and then, for sessions to end.
+                    let at = 1_000_000 + i * 700 - (i % 7) * 250 + i / 40 * 6_000;
+                    let value = json!({
+                        "timestamp": at, "transactionId": "t", "userId": format!("u{}", i % 3),
+                        "amount": if i % 5 == 0 { 2.0 } else { (i % 40) as f64 * 20.0 },
+                        "status": "completed", "riskScore": (i % 10) as f64 / 10.0,
+                    });
+                    (0, value.to_string())
                 });
-                (0, value.to_string())
-            });
             assert_eq!(written.len(), 1, "{query:?}");
         }
     }
 
-    const SOURCES: &[Source] = &[Source { topic: "cards", kind: SourceKind::Stream }];
+    /// The app of a query, which reads `cards`.
+    pub(in crate::apps) fn app_of(query: Query) -> App<Event> {
+        const SOURCES: &[Source] = &[Source { topic: "cards", kind: SourceKind::Stream }];
+        App { name: "bench", sources: SOURCES, partitions: 6, parse, order: ORDER, jobs: jobs(query) }
+    }
 
     #[test]
     fn what_is_no_card_transaction_is_refused_with_a_reason() {
