@@ -110,6 +110,7 @@ impl Books {
                     records: 0,
                     filtered: 0,
                     late: 0,
+                    dead: 0,
                     pending: 0,
                     done: 0,
                     emitted: 0,
@@ -117,6 +118,7 @@ impl Books {
                 sum.records += job.records;
                 sum.filtered += job.filtered;
                 sum.late += job.late;
+                sum.dead += job.dead;
                 sum.pending += job.pending;
                 sum.done += job.done;
                 sum.emitted += job.emitted;
@@ -178,10 +180,10 @@ fn partition(entry: &Entry, view: &View, now_ms: i64) -> LedgerPartition {
             .push(format!("{name}: {unaccounted} offsets of its streams are in no record that was counted"));
     }
     for job in entry.jobs.iter().filter(|job| !job.balances()) {
-        let JobCount { job, records, filtered, late, pending, done, .. } = job;
+        let JobCount { job, records, filtered, late, dead, pending, done, .. } = job;
         findings.push(format!(
-            "{name}: {job} saw {records} records, and accounts for {filtered} filtered, {late} late, {pending} pending \
-             and {done} done"
+            "{name}: {job} saw {records} records, and accounts for {filtered} filtered, {late} late, {dead} dead, \
+             {pending} pending and {done} done"
         ));
     }
     LedgerPartition {
@@ -236,7 +238,7 @@ mod tests {
     use super::*;
 
     fn job(records: u64, done: u64) -> JobCount {
-        JobCount { job: "j".into(), records, filtered: 1, late: 2, pending: 3, done, emitted: 4 }
+        JobCount { job: "j".into(), records, filtered: 1, late: 2, dead: 0, pending: 3, done, emitted: 4 }
     }
 
     fn entry(next: i64, records: u64, job: JobCount) -> Vec<u8> {

@@ -46,7 +46,7 @@ pub struct Undone {
     pub emitted: i64,
 }
 
-/// What a job has done with what it saw. `records = filtered + late + pending + done`.
+/// What a job has done with what it saw. `records = filtered + late + dead + pending + done`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobCount {
     /// Job.
@@ -57,6 +57,9 @@ pub struct JobCount {
     pub filtered: u64,
     /// That came too late, which are in `late-events`.
     pub late: u64,
+    /// Of its repartition topic, that can't be read: they are in `dead-letters` too.
+    #[serde(default)]
+    pub dead: u64,
     /// Held in open windows, by patterns and joins.
     pub pending: u64,
     /// Whose work is done.
@@ -77,6 +80,6 @@ impl Entry {
 impl JobCount {
     /// Whether every record is in exactly one place.
     pub fn balances(&self) -> bool {
-        self.records == self.filtered + self.late + self.pending + self.done
+        self.records == self.filtered + self.late + self.dead + self.pending + self.done
     }
 }

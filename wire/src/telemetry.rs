@@ -3,6 +3,7 @@
 //!
 //! The record's key is the component's name, its value a [`Frame`] as JSON.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -363,6 +364,12 @@ pub struct Job {
     /// Those that came when the first window that they belong to had given its result, late ones included.
     #[serde(default)]
     pub tardy: u64,
+    /// The violations by the name of the invariant; those that there have been.
+    #[serde(default)]
+    pub violations_by_name: BTreeMap<String, u64>,
+    /// Partial matches of its patterns that a limit took, since the app's first start.
+    #[serde(default)]
+    pub partial_matches_dropped: u64,
 }
 
 /// What a job is, for people and forms.

@@ -228,7 +228,16 @@ fn listing<T>(item: T) -> Listing<T> {
 }
 
 fn job_count() -> JobCount {
-    JobCount { job: "mold-filter".into(), records: 9, filtered: 5, late: 0, pending: 0, done: 4, emitted: 4 }
+    JobCount {
+        job: "mold-filter".into(),
+        records: 9,
+        filtered: 5,
+        late: 0,
+        dead: 0,
+        pending: 0,
+        done: 4,
+        emitted: 4,
+    }
 }
 
 fn ledger() -> Ledger {

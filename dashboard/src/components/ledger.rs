@@ -24,6 +24,7 @@ pub fn Ledger() -> impl IntoView {
                 <td class="n">{format::total(count.records)}</td>
                 <td class="n">{format::total(count.filtered)}</td>
                 <td class="n">{format::total(count.late)}</td>
+                <td class="n">{format::total(count.dead)}</td>
                 <td class="n">{format::total(count.pending)}</td>
                 <td class="n">{format::total(count.done)}</td>
                 <td class="n">{format::total(count.emitted)}</td>
@@ -60,7 +61,7 @@ pub fn Ledger() -> impl IntoView {
         <section aria-label="Ledger">
             <div class="card">
                 <div class="heading"><h2>"Ledger"</h2>{verdict}</div>
-                <p class="quiet">"Every record since the first start is in exactly one place: seen = filtered + late + pending + done. \
+                <p class="quiet">"Every record since the first start is in exactly one place: seen = filtered + late + dead + pending + done. \
                     Written in the transaction that commits it, compared with Kafka's own offsets."</p>
                 {findings}
                 <div class="scroll" tabindex="0" role="region" aria-label="Ledger">
@@ -68,6 +69,7 @@ pub fn Ledger() -> impl IntoView {
                         <thead><tr>
                             <th scope="col">"Job"</th><th scope="col" class="n">"Seen"</th>
                             <th scope="col" class="n">"Filtered"</th><th scope="col" class="n">"Late"</th>
+                            <th scope="col" class="n">"Dead"</th>
                             <th scope="col" class="n">"Pending"</th><th scope="col" class="n">"Done"</th>
                             <th scope="col" class="n">"Results"</th><th scope="col"><span class="hidden">"Balance"</span></th>
                         </tr></thead>

@@ -81,19 +81,21 @@ impl Effects {
         self.items.clear();
     }
 
-    /// Adds a record, its value written as JSON.
-    pub fn emit<T: Serialize>(&mut self, topic: &'static str, key: &str, value: &T) {
+    /// Adds a record, its value written as JSON. Returns whether it could be written; if not, what led to it is dead.
+    pub fn emit<T: Serialize>(&mut self, topic: &'static str, key: &str, value: &T) -> bool {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(key.as_bytes());
         let middle = self.bytes.len();
         match serde_json::to_writer(&mut self.bytes, value) {
             Ok(()) => {
                 self.items.push(Effect::Emit { topic, key: start..middle, value: middle..self.bytes.len() });
+                true
             }
             // A result type that has no JSON form is a bug of its job; the record that led to it must not be lost.
             Err(error) => {
                 self.bytes.truncate(start);
                 self.dead(format!("the result for {topic} can't be written as JSON: {error}"));
+                false
             }
         }
     }

@@ -24,12 +24,13 @@ use std::any::Any;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::invariant::Stats;
+use crate::cep::LivePattern;
+use crate::invariant::{Stats, Violation};
 use crate::params::{Params, merge};
 use crate::repartition::SecondStage;
 use crate::state::Table;
 use crate::stream::{Context, Operator, Scope};
-use crate::time::EventTime;
+use crate::time::{EventTime, Watermark};
 
 /// What a job is, for people and for forms.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,6 +86,8 @@ pub trait Job<E> {
     fn params_version(&self) -> i64;
     /// Visits the tables of state, always in the same order.
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table));
+    /// Visits its patterns, always in the same order.
+    fn patterns(&self, visit: &mut dyn FnMut(LivePattern<'_>));
     /// What became of its records.
     fn stats(&self) -> Stats;
     /// Continues counting.
@@ -121,15 +124,29 @@ pub(crate) struct Chain<P, Op, S> {
     params: P,
     version: i64,
     stats: Stats,
+    /// The last that it was given.
+    watermark: Watermark,
 }
 
 impl<P: Params, Op, S> Chain<P, Op, S> {
     pub(crate) fn new(descriptor: Descriptor, op: Op, sink: S) -> Self {
-        Self { descriptor, op, sink, params: P::default(), version: -1, stats: Stats::default() }
+        Self {
+            descriptor,
+            op,
+            sink,
+            params: P::default(),
+            version: -1,
+            stats: Stats::default(),
+            watermark: Watermark::NONE,
+        }
     }
 
     /// Splits into the operators with their context, and the end of the chain.
     fn parts<'a>(&'a mut self, scope: &'a mut Scope<'_>) -> (&'a mut Op, Context<'a, P>, &'a mut S) {
+        if scope.watermark < self.watermark {
+            self.stats.violation(Violation::WatermarkFell);
+        }
+        self.watermark = scope.watermark;
         let ctx = Context::new(&self.params, scope, &mut self.stats, self.descriptor.name);
         (&mut self.op, ctx, &mut self.sink)
     }
@@ -206,6 +223,10 @@ where
 
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {
         self.op.tables(visit);
+    }
+
+    fn patterns(&self, visit: &mut dyn FnMut(LivePattern<'_>)) {
+        self.op.patterns(visit);
     }
 
     fn stats(&self) -> Stats {

@@ -41,7 +41,7 @@
 //! | [`task`] | app, task, inputs; the one place where order is decided |
 //! | [`stream`] | the DataStream-like API that jobs are written in |
 //! | [`job`](mod@job) | a job as its task sees it |
-//! | [`watermark`] | bounded out-of-orderness, idleness, merging |
+//! | [`watermark`] | bounded and punctuated streams, idleness, merging |
 //! | [`window`] | windows, their live change, the window operator |
 //! | [`aggregate`] | aggregates for windows: moments, extremes, top, sketches |
 //! | [`anomaly`] | detectors: is this value what the ones before it let expect? |

@@ -28,6 +28,7 @@ use std::marker::PhantomData;
 
 use serde::Serialize;
 
+use crate::cep::LivePattern;
 use crate::job::{Chain, To};
 pub use crate::job::{Descriptor, Job};
 pub use crate::join::{Enrich, Enriched};
@@ -85,6 +86,9 @@ pub trait Operator<P, I> {
 
     /// Visits the tables of state, always in the same order.
     fn tables(&mut self, _visit: &mut dyn FnMut(&mut dyn Table)) {}
+
+    /// Visits the patterns that it looks for, always in the same order.
+    fn patterns(&self, _visit: &mut dyn FnMut(LivePattern<'_>)) {}
 
     /// Records held in open windows.
     fn pending(&self) -> u64 {
@@ -178,6 +182,11 @@ where
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {
         self.first.tables(visit);
         self.second.tables(visit);
+    }
+
+    fn patterns(&self, visit: &mut dyn FnMut(LivePattern<'_>)) {
+        self.first.patterns(visit);
+        self.second.patterns(visit);
     }
 
     fn pending(&self) -> u64 {

@@ -28,6 +28,7 @@ use std::any::Any;
 
 use serde::Serialize;
 
+use crate::cep::LivePattern;
 use crate::state::Table;
 use crate::stream::{Context, Operator, Stream, Then};
 use crate::time::EventTime;
@@ -157,6 +158,11 @@ macro_rules! side_by_side {
         fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {
             self.$first.tables(visit);
             self.$second.tables(visit);
+        }
+
+        fn patterns(&self, visit: &mut dyn FnMut(LivePattern<'_>)) {
+            self.$first.patterns(visit);
+            self.$second.patterns(visit);
         }
 
         fn pending(&self) -> u64 {

@@ -13,6 +13,8 @@ use std::fmt::Display;
 use garde::Validate;
 use millrace_core::Application;
 use millrace_core::stream::Origin;
+use millrace_core::task::SourceKind;
+use millrace_core::watermark::Order;
 use millrace_core::window::WindowSpec;
 use millrace_wire::result::Evidence;
 use schemars::JsonSchema;
@@ -21,6 +23,9 @@ use serde::{Deserialize, Serialize};
 
 /// Every app that a worker runs unless told which.
 pub const ALL: &[&dyn Application] = &[&activity::APP, &bank::APP, &commerce::APP, &sensors::APP];
+
+/// The streams of these apps: a record may come 5 s after a later one; one that is silent for 10 s is not waited for.
+const STREAM: SourceKind = SourceKind::Stream(Order::bounded(5_000, Some(10_000)));
 
 /// The apps of these names, for the life of the process; [`ALL`] if there are none. Those of [`bench`] read
 /// `bench_source`.

@@ -1,5 +1,6 @@
 //! What a worker's `/health` and `/metrics` say. The metrics are listed in docs/architecture.md.
 
+use millrace_core::invariant::Violation;
 use millrace_service::http::Observable;
 use millrace_service::metrics::{Exposition, Kind};
 use millrace_wire::telemetry::WorkerState;
@@ -73,8 +74,14 @@ fn jobs(app: &AppFigures, out: &mut Exposition) {
             "Records in open windows, patterns and joins.",
             job.pending,
         );
-        let help = "Violations of the engine's invariants.";
-        add("millrace_job_invariantViolations", Counter, help, job.violations);
+        let help = "Partial matches that a limit of the pattern took, since the app's first start.";
+        add("millrace_job_partialMatchesDropped", Gauge, help, job.partial_matches_dropped);
+        for violation in Violation::ALL {
+            let labels = [("app", app.name), ("job", job.name.as_str()), ("invariant", violation.name())];
+            let times = job.violations_by_name.get(violation.name()).copied().unwrap_or_default();
+            let help = "Violations of the engine's invariants, by name.";
+            out.add("millrace_job_invariantViolations", Counter, help, &labels, times as f64);
+        }
     }
 }
 

@@ -249,6 +249,11 @@ impl Member {
                 total.violations += now.violations - told.violations;
                 total.windowed += now.windowed - told.windowed;
                 total.tardy += now.tardy - told.tardy;
+                for ((name, now), (_, told)) in now.by_name.iter().zip(told.by_name.iter()) {
+                    if now > told {
+                        *total.violations_by_name.entry(name.to_owned()).or_default() += now - told;
+                    }
+                }
             }
             state.told = now;
         }
@@ -271,7 +276,7 @@ impl Member {
     /// The figures as they are now, by partition; those of the jobs are brought up to date in `memory`.
     pub fn figures(&mut self, memory: &mut AppMemory) -> BTreeMap<i32, telemetry::Task> {
         for job in &mut memory.jobs {
-            job.pending = 0;
+            (job.pending, job.partial_matches_dropped) = (0, 0);
         }
         let mut tasks = BTreeMap::new();
         for (index, (&partition, state)) in self.work.tasks.iter_mut().enumerate() {
@@ -289,6 +294,11 @@ impl Member {
                     total.params = job.params;
                 }
             }
+            state.task.patterns(&mut |name, pattern| {
+                if let Some(total) = memory.jobs.iter_mut().find(|job| job.name == name) {
+                    total.partial_matches_dropped += pattern.counts.dropped;
+                }
+            });
         }
         tasks
     }

@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::time::Instant;
 
 use anyhow::bail;
-use millrace_core::task::SourceKind;
 use millrace_core::{Application, Task};
 use millrace_service::clock;
 use millrace_wire::telemetry::{Recovery, WorkerState};
@@ -93,7 +92,7 @@ impl<'a> Restorer<'a> {
     /// # Errors
     /// Kafka does not answer.
     pub fn ahead(&self, partitions: &[i32]) -> Result<Ahead, SessionError> {
-        let streams = self.app.sources().iter().filter(|source| source.kind == SourceKind::Stream);
+        let streams = self.app.sources().iter().filter(|source| source.kind.is_stream());
         let places = streams.flat_map(|source| partitions.iter().map(|&partition| (source.topic, partition)));
         let ends = self.changelog.committed_ends(places.clone())?;
         Ok(places.map(|(topic, partition)| (partition, topic)).zip(ends).collect())

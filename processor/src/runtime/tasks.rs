@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use millrace_core::invariant::Stats;
-use millrace_core::task::{Source, SourceKind, Totals};
+use millrace_core::task::{Source, Totals};
 use millrace_core::{Effect, Effects, Input, Record, Task};
 use millrace_service::clock;
 use millrace_wire::ledger::{self, Entry, JobCount};
@@ -116,7 +116,7 @@ impl Tasks {
         let Some(number) = number else { return Ok(()) };
         transactions.open()?;
         state.touched = true;
-        if self.sources.get(number).is_some_and(|source| source.kind == SourceKind::Stream) {
+        if self.sources.get(number).is_some_and(|source| source.kind.is_stream()) {
             let created = message.timestamp().to_millis();
             self.created.extend(created);
             self.newest = self.newest.max(created);
@@ -263,7 +263,7 @@ impl Tasks {
 /// What has become of the records of a task.
 pub fn entry(app: &str, component: &str, sources: &[Source], partition: i32, task: &dyn Task) -> Entry {
     let is_stream =
-        |topic: &str| sources.iter().any(|source| source.topic == topic && source.kind == SourceKind::Stream);
+        |topic: &str| sources.iter().any(|source| source.topic == topic && source.kind.is_stream());
     let streams = task.offsets().into_iter().filter(|(topic, _)| is_stream(topic));
     let (totals, jobs) = (task.totals(), task.jobs());
     Entry {
@@ -282,6 +282,7 @@ pub fn entry(app: &str, component: &str, sources: &[Source], partition: i32, tas
                 records: job.stats.records,
                 filtered: job.stats.filtered,
                 late: job.stats.late,
+                dead: job.stats.dead,
                 pending: job.pending,
                 done: job.stats.done,
                 emitted: job.stats.emitted,

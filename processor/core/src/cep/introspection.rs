@@ -3,6 +3,45 @@
 use serde::Serialize;
 
 use super::nfa::{Nfa, Step};
+use super::operator::Counts;
+
+/// A pattern of a job at work. What costs something, the [graph](LivePattern::graph), is made when it is asked for.
+///
+/// ```
+/// use millrace_core::TimeDomain;
+/// use millrace_core::cep::{Json, Pattern};
+/// use millrace_core::params::NoParams;
+/// use millrace_core::stream::job;
+/// use millrace_core::testing::Harness;
+///
+/// let mut test = Harness::new(|| {
+///     job::<Json, NoParams>("pairs", "Any two events.")
+///         .source(|event: &Json| Some(event))
+///         .key_by(|_| "all")
+///         .pattern(|_| Pattern::begin("one").next("two"), TimeDomain::Processing)
+///         .to(|_| ("pairs", "all"))
+/// });
+/// test.record(&Json::default(), 0);
+/// test.job().patterns(&mut |pattern| {
+///     let stages: Vec<_> = pattern.graph().unwrap().states.into_iter().map(|state| state.label).collect();
+///     assert_eq!((stages, pattern.live), (vec!["start".to_owned(), "one".into(), "two".into()], &[0, 1, 0][..]));
+/// });
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct LivePattern<'a> {
+    pub(super) nfa: Option<&'a Nfa>,
+    /// Live partial matches per state of the graph, over all keys of the task.
+    pub live: &'a [u64],
+    /// What the limits and changes of the pattern have taken.
+    pub counts: Counts,
+}
+
+impl LivePattern<'_> {
+    /// The automaton in force; none while there has not been a pattern that could be compiled.
+    pub fn graph(&self) -> Option<Graph> {
+        self.nfa.map(Nfa::graph)
+    }
+}
 
 /// The states and transitions of a pattern.
 ///

@@ -52,7 +52,7 @@ mod tests;
 pub use compiler::compile;
 pub use dryrun::{DryMatch, DryRun, dry_run};
 pub use event::{FieldValue, Fields, Json};
-pub use introspection::{Graph, GraphState, Transition};
+pub use introspection::{Graph, GraphState, LivePattern, Transition};
 pub use limits::{CompileError, Limits, Overflow};
 pub use matcher::Stages;
 pub use nfa::Nfa;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compiler::compile;
 use super::event::Fields;
-use super::introspection::Graph;
+use super::introspection::LivePattern;
 use super::limits::Limits;
 use super::matcher::{Found, Stages, Work};
 use super::nfa::Nfa;
@@ -190,19 +190,8 @@ impl<K, F, I> CepOperator<K, F, I> {
         }
     }
 
-    /// The automaton in force.
-    pub fn graph(&self) -> Option<Graph> {
-        self.nfa.as_ref().map(Nfa::graph)
-    }
-
-    /// Live partial matches per state of the [graph](CepOperator::graph), over all keys.
-    pub fn live(&self) -> &[u64] {
-        &self.work.live
-    }
-
-    /// See [`Counts`].
-    pub fn counts(&self) -> Counts {
-        Counts { dropped: self.meta.counts.dropped + self.work.dropped, ..self.meta.counts }
+    pub(super) fn counts(&self) -> Counts {
+        Counts { dropped: self.meta.counts.dropped.saturating_add(self.work.dropped), ..self.meta.counts }
     }
 
     /// Puts the pattern of the parameters in force.
@@ -224,7 +213,7 @@ impl<K, F, I> CepOperator<K, F, I> {
             self.meta_dirty = true;
             for (key, state) in &mut self.keys {
                 let replaced = Nfa::forget(&mut state.matcher);
-                self.meta.counts.replaced += replaced;
+                self.meta.counts.replaced = self.meta.counts.replaced.saturating_add(replaced);
                 if replaced > 0 && !state.dirty {
                     state.dirty = true;
                     self.dirty.push(key.clone());
@@ -325,7 +314,7 @@ where
         match self.time {
             TimeDomain::Event => {
                 if state.waiting.len() >= self.limits.buffered_events {
-                    self.meta.counts.refused += 1;
+                    self.meta.counts.refused = self.meta.counts.refused.saturating_add(1);
                     self.meta_dirty = true;
                     ctx.filtered();
                     return;
@@ -384,6 +373,10 @@ where
 
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {
         visit(self);
+    }
+
+    fn patterns(&self, visit: &mut dyn FnMut(LivePattern<'_>)) {
+        visit(LivePattern { nfa: self.nfa.as_ref(), live: &self.work.live, counts: self.counts() });
     }
 
     fn pending(&self) -> u64 {

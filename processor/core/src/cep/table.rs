@@ -60,6 +60,16 @@ impl<I> KeyState<I> {
         self.waiting.is_empty() && self.matcher.is_empty()
     }
 
+    /// Whether it can have come about: damaged bytes may decode to what can't.
+    fn is_sound(&self) -> bool {
+        let Matcher { buffer, runs, held, step } = &self.matcher;
+        let taken = runs.iter().map(|run| run.taken).chain(held.iter().map(|held| Some(held.taken)));
+        let counted = self.waiting.iter().all(|waiting| waiting.records <= 1);
+        let complete = taken.clone().all(|taken| taken.is_some());
+        // So many events nobody has seen: there is room to count on.
+        counted && complete && *step <= u64::from(u32::MAX) << 16 && buffer.is_sound(taken.flatten())
+    }
+
     pub(super) fn schedule(&mut self, key: &Arc<str>, nfa: &Nfa, deadlines: &mut BTreeSet<(i64, Arc<str>)>) {
         let due = nfa.deadline(&self.matcher);
         match (self.scheduled, due) {
@@ -131,12 +141,16 @@ impl<K, F, I: Serialize + DeserializeOwned> Table for CepOperator<K, F, I> {
         match postcard::from_bytes(rest).map_err(|e| StateError::Damaged(e.to_string()))? {
             EntryKey::Meta => self.meta = value.map(decode).transpose()?.unwrap_or_default(),
             EntryKey::Key(key) => {
+                let loaded = value.map(decode::<KeyState<I>>).transpose()?;
+                if loaded.as_ref().is_some_and(|state| !state.is_sound()) {
+                    return Err(StateError::Damaged(format!("the partial matches of key {key:?}")));
+                }
                 let records = |state: &KeyState<I>| state.waiting.iter().map(|w| w.records).sum::<u64>();
                 if let Some(before) = self.keys.remove(key) {
                     self.pending = self.pending.saturating_sub(records(&before));
                 }
-                if let Some(bytes) = value {
-                    let state = KeyState { stored: true, ..decode(bytes)? };
+                if let Some(state) = loaded {
+                    let state = KeyState { stored: true, ..state };
                     self.pending = self.pending.saturating_add(records(&state));
                     self.keys.insert(key.into(), state);
                 }

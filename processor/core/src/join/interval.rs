@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::buffer::{Buffer, Place};
 use super::{Held, InvalidJoin, JoinType, Joined, instant};
+use crate::cep::LivePattern;
 use crate::state::Table;
 use crate::stream::{Context, Operator};
 use crate::time::{EventTime, Watermark};
@@ -330,6 +331,11 @@ where
         self.sides.1.tables(visit);
         visit(&mut self.held.left.records);
         visit(&mut self.held.right.records);
+    }
+
+    fn patterns(&self, visit: &mut dyn FnMut(LivePattern<'_>)) {
+        self.sides.0.patterns(visit);
+        self.sides.1.patterns(visit);
     }
 
     fn pending(&self) -> u64 {

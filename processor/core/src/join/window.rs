@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::buffer::{Buffer, Place};
 use super::{Held, InvalidJoin, JoinType, Joined, instant};
+use crate::cep::LivePattern;
 use crate::state::Table;
 use crate::stream::{Context, Operator};
 use crate::time::{EventTime, TimeWindow, Watermark};
@@ -354,6 +355,11 @@ where
         self.sides.1.tables(visit);
         visit(&mut self.left.records);
         visit(&mut self.right.records);
+    }
+
+    fn patterns(&self, visit: &mut dyn FnMut(LivePattern<'_>)) {
+        self.sides.0.patterns(visit);
+        self.sides.1.patterns(visit);
     }
 
     fn pending(&self) -> u64 {

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::message;
+use crate::cep::LivePattern;
 use crate::invariant::Stats;
 use crate::job::{Chain, Descriptor, Job, Sink};
 use crate::params::Params;
@@ -156,6 +157,11 @@ where
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {
         Job::<E>::tables(&mut self.first, visit);
         self.second.tables(visit);
+    }
+
+    fn patterns(&self, visit: &mut dyn FnMut(LivePattern<'_>)) {
+        Job::<E>::patterns(&self.first, visit);
+        self.second.patterns(visit);
     }
 
     fn stats(&self) -> Stats {

@@ -9,7 +9,7 @@ use crate::aggregate::{Count, Sum};
 use crate::params::NoParams;
 use crate::stream::{Job, job};
 use crate::task::{App, Application, Input, Parsed, Record, Source, SourceKind, Task};
-use crate::watermark::BoundedOutOfOrderness;
+use crate::watermark::Order;
 use crate::window::{WindowSpec, Windowed};
 use crate::{Effect, Effects, EventTime};
 
@@ -69,7 +69,7 @@ fn combined() -> Box<dyn Job<Event>> {
 const APP: App<Event> = App {
     name: "colours",
     sources: &[
-        Source { topic: "events", kind: SourceKind::Stream },
+        Source { topic: "events", kind: SourceKind::Stream(Order::bounded(3, Some(60_000))) },
         Source { topic: "plain.repartition", kind: SourceKind::Repartition },
         Source { topic: "combined.repartition", kind: SourceKind::Repartition },
     ],
@@ -77,9 +77,8 @@ const APP: App<Event> = App {
     parse: |record| {
         let event: Event =
             serde_json::from_slice(record.value.unwrap_or_default()).map_err(|e| e.to_string())?;
-        Ok(Parsed { at: EventTime(event.0), event })
+        Ok(Parsed::new(event, EventTime(event.0)))
     },
-    order: BoundedOutOfOrderness { max_out_of_orderness: 3, idle_timeout: Some(60_000) },
     jobs: || vec![plain(), combined()],
 };
 

@@ -131,8 +131,7 @@ impl<'a, P> Context<'a, P> {
 
     /// Writes a record to a topic beside the job's main output.
     pub fn side<T: Serialize>(&mut self, topic: &'static str, key: &str, value: &T) {
-        self.stats.emitted += 1;
-        self.effects.emit(topic, key, value);
+        self.stats.emitted += u64::from(self.effects.emit(topic, key, value));
     }
 
     /// Writes a record to a topic; no result.

@@ -4,15 +4,16 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use super::handover::{Downstream, Told};
-use super::stored::{EntryKey, META, Meta, VALVES, Valves, WINDOWED, Windowed};
+use super::stored::EntryKey;
 use super::{App, Input, JobStatus, Parsed, Record, Refused, SourceKind, Task, Totals};
+use crate::cep::LivePattern;
 use crate::effect::Effects;
 use crate::invariant::Violation;
 use crate::job::Job;
-use crate::state::{Change, Cold, ColdTable, StateError, Table, decode, encode};
+use crate::state::{Change, Cold, ColdTable, StateError, Table, encode};
 use crate::stream::{Origin, Scope};
 use crate::time::Watermark;
-use crate::watermark::{Bounded, InvalidIdleTimeout, Multiplexer, Progress, Valve};
+use crate::watermark::{Generator, InvalidIdleTimeout, Multiplexer, Progress, Valve};
 
 pub(super) struct AppTask<E: 'static> {
     pub(super) app: App<E>,
@@ -35,7 +36,7 @@ pub(super) struct SourceState {
 /// How a source moves event time.
 pub(super) enum Time {
     /// Its number at the multiplexer, and its generator.
-    Stream(usize, Bounded),
+    Stream(usize, Generator),
     /// Not at all.
     Reference,
     /// That of a second stage.
@@ -43,7 +44,7 @@ pub(super) enum Time {
 }
 
 impl SourceState {
-    fn generator(&mut self) -> Option<(usize, &mut Bounded)> {
+    pub(super) fn generator(&mut self) -> Option<(usize, &mut Generator)> {
         match &mut self.time {
             Time::Stream(number, generator) => Some((*number, generator)),
             _ => None,
@@ -72,7 +73,7 @@ impl<E: 'static> AppTask<E> {
             .iter()
             .map(|source| {
                 let time = match source.kind {
-                    SourceKind::Stream => Time::Stream(multiplexer.register(), Bounded::new(app.order)?),
+                    SourceKind::Stream(order) => Time::Stream(multiplexer.register(), Generator::new(order)?),
                     SourceKind::Reference => Time::Reference,
                     SourceKind::Repartition => Time::Repartition(Box::new(Downstream {
                         valve: Valve::new(usize::try_from(app.partitions).unwrap_or(0)),
@@ -120,7 +121,7 @@ impl<E: 'static> AppTask<E> {
             self.totals.records += 1;
             self.totals.bytes += record.value.map_or(0, |value| value.len() as u64);
         }
-        let Parsed { event, at } = match (self.app.parse)(record) {
+        let Parsed { event, at, mark } = match (self.app.parse)(record) {
             Ok(parsed) => parsed,
             Err(reason) => {
                 self.totals.dead += 1;
@@ -135,7 +136,7 @@ impl<E: 'static> AppTask<E> {
             return;
         };
         // The record is judged by the watermark before it, and windows by the latest time including it.
-        generator.record(at);
+        generator.record(at, mark);
         let own = generator.watermark();
         let mut scope = Scope {
             now: self.now,
@@ -153,46 +154,36 @@ impl<E: 'static> AppTask<E> {
     }
 
     fn combine(&mut self, effects: &mut Effects) {
-        let before = self.multiplexer.watermark();
         if let Some(watermark) = self.multiplexer.combine().advanced {
             self.dirty = true;
             let mut scope = Scope { now: self.now, watermark, max_seen: None, origin: None, effects };
             for job in &mut self.jobs {
                 job.watermark(&mut scope);
             }
-            if watermark < before
-                && let Some(job) = self.jobs.first_mut()
-            {
-                let mut stats = job.stats();
-                stats.violation(Violation::WatermarkFell);
-                job.restore_stats(stats);
-            }
         }
     }
 
     fn tick(&mut self, now: i64, effects: &mut Effects) {
+        // Silence grows, and timers may change state and emit: that belongs to the next commit.
+        self.dirty = true;
         if now > self.now {
             self.now = now;
-            // A timer may change state and emit: both belong to the next commit.
-            self.dirty = true;
             let watermark = self.multiplexer.watermark();
             let mut scope = Scope { now, watermark, max_seen: None, origin: None, effects: &mut *effects };
             for job in &mut self.jobs {
                 job.processing_time(&mut scope);
             }
         }
-        if self.app.order.idle_timeout.is_some() {
-            for (number, generator) in self.inputs.iter_mut().filter_map(SourceState::generator) {
-                match generator.tick(now) {
-                    Progress::Idle => self.multiplexer.set_idle(number),
-                    Progress::At(watermark) => {
-                        self.multiplexer.update(number, watermark);
-                    }
-                    Progress::None => {}
+        for (number, generator) in self.inputs.iter_mut().filter_map(SourceState::generator) {
+            match generator.tick(now) {
+                Progress::Idle => self.multiplexer.set_idle(number),
+                Progress::At(watermark) => {
+                    self.multiplexer.update(number, watermark);
                 }
+                Progress::None => {}
             }
-            self.combine(effects);
         }
+        self.combine(effects);
         self.tell(effects);
     }
 }
@@ -273,21 +264,8 @@ impl<E: 'static> Task for AppTask<E> {
         }
         let entry: EntryKey<'_> =
             postcard::from_bytes(rest).map_err(|e| StateError::Damaged(e.to_string()))?;
-        match (entry.job, entry.table) {
-            ("", META) => {
-                let meta = value.map(decode::<Meta>).transpose()?;
-                self.load_meta(meta.unwrap_or_default())?;
-                return Ok(true);
-            }
-            ("", VALVES) => {
-                self.load_valves(value.map(decode::<Valves>).transpose()?.unwrap_or_default());
-                return Ok(true);
-            }
-            ("", WINDOWED) => {
-                self.load_windowed(value.map(decode::<Windowed>).transpose()?.unwrap_or_default());
-                return Ok(true);
-            }
-            _ => {}
+        if entry.job.is_empty() {
+            return self.load_own(entry.table, value);
         }
         let Some(job) = self.jobs.iter_mut().find(|job| job.descriptor().name == entry.job) else {
             return Ok(false);
@@ -323,10 +301,21 @@ impl<E: 'static> Task for AppTask<E> {
 
     fn start(&mut self) {
         for input in &self.inputs {
-            if let Time::Repartition(downstream) = &input.time
-                && let Some(stage) = self.jobs.get_mut(downstream.job).and_then(|job| job.second_stage())
-            {
-                stage.restore(downstream.valve.watermark(), downstream.max);
+            match &input.time {
+                Time::Stream(number, generator) => {
+                    // Otherwise the slowest stream would be whichever has had no record since.
+                    self.multiplexer.update(*number, generator.watermark());
+                    if generator.is_idle() {
+                        self.multiplexer.set_idle(*number);
+                    }
+                }
+                Time::Reference => {}
+                Time::Repartition(downstream) => {
+                    let job = self.jobs.get_mut(downstream.job);
+                    if let Some(stage) = job.and_then(|job| job.second_stage()) {
+                        stage.restore(downstream.valve.watermark(), downstream.max);
+                    }
+                }
             }
         }
         let mut effects = Effects::default();
@@ -378,6 +367,13 @@ impl<E: 'static> Task for AppTask<E> {
                 params_version: job.params_version(),
             })
             .collect()
+    }
+
+    fn patterns(&self, visit: &mut dyn FnMut(&'static str, LivePattern<'_>)) {
+        for job in &self.jobs {
+            let name = job.descriptor().name;
+            job.patterns(&mut |pattern| visit(name, pattern));
+        }
     }
 
     fn entries(&mut self) -> usize {

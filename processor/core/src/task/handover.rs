@@ -83,6 +83,7 @@ impl<E: 'static> AppTask<E> {
         };
         if let Err(reason) = read {
             let mut stats = job.stats();
+            (stats.records, stats.dead) = (stats.records + 1, stats.dead + 1);
             stats.violation(Violation::ForeignRecord);
             job.restore_stats(stats);
             effects.dead(reason);

@@ -4,18 +4,18 @@
 //! use millrace_core::params::NoParams;
 //! use millrace_core::stream::job;
 //! use millrace_core::task::{App, Application, Input, Parsed, Record, Source, SourceKind};
-//! use millrace_core::watermark::BoundedOutOfOrderness;
+//! use millrace_core::watermark::Order;
 //! use millrace_core::{Effects, EventTime};
 //!
+//! const LETTERS: Source = Source { topic: "letters", kind: SourceKind::Stream(Order::bounded(0, None)) };
 //! let app = App::<u8> {
 //!     name: "letters",
-//!     sources: &[Source { topic: "letters", kind: SourceKind::Stream }],
+//!     sources: &[LETTERS],
 //!     partitions: 1,
 //!     parse: |record| {
 //!         let letter = *record.value.and_then(<[u8]>::first).ok_or("no letter")?;
-//!         Ok(Parsed { event: letter, at: EventTime(record.offset) })
+//!         Ok(Parsed::new(letter, EventTime(record.offset)))
 //!     },
-//!     order: BoundedOutOfOrderness { max_out_of_orderness: 0, idle_timeout: None },
 //!     jobs: || vec![job::<u8, NoParams>("all", "All letters.").source(|l: &u8| Some(l)).to(|_| ("out", "all"))],
 //! };
 //! let mut task = app.task(0)?;
@@ -35,6 +35,8 @@
 mod app;
 mod handover;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use std::rc::Rc;
 
@@ -42,22 +44,30 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::app::AppTask;
+use crate::cep::LivePattern;
 use crate::effect::Effects;
 use crate::invariant::Stats;
 use crate::job::{Descriptor, Job};
 use crate::state::{Change, Cold, StateError};
 use crate::time::{EventTime, Watermark};
-use crate::watermark::{BoundedOutOfOrderness, InvalidIdleTimeout};
+use crate::watermark::{InvalidIdleTimeout, Order};
 
 /// How a topic is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceKind {
-    /// Its records go through the jobs and move event time.
-    Stream,
+    /// Its records go through the jobs and move event time, each stream by its own order.
+    Stream(Order),
     /// Its records are the newest data of their keys; they are read up to the end before the streams start.
     Reference,
     /// Written by the app's own first stages for its second ones: see [`repartition`](crate::repartition).
     Repartition,
+}
+
+impl SourceKind {
+    /// Whether it is a stream.
+    pub fn is_stream(self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
 }
 
 /// A topic that an app reads.
@@ -89,6 +99,16 @@ pub struct Parsed<E> {
     pub event: E,
     /// Event time; of no meaning for a reference record.
     pub at: EventTime,
+    /// The watermark that the record is marked with: no record with `time <= watermark` follows in its partition. Of no
+    /// meaning unless the stream is [punctuated](Order::Punctuated).
+    pub mark: Option<Watermark>,
+}
+
+impl<E> Parsed<E> {
+    /// A record without a mark.
+    pub fn new(event: E, at: EventTime) -> Self {
+        Self { event, at, mark: None }
+    }
 }
 
 /// A named set of jobs that share one consumer group and one changelog.
@@ -101,8 +121,6 @@ pub struct App<E: 'static> {
     pub partitions: i32,
     /// Bytes to an event, once per app; the error says what is wrong with the record.
     pub parse: fn(&Record<'_>) -> Result<Parsed<E>, String>,
-    /// How far out of order the streams may be.
-    pub order: BoundedOutOfOrderness,
     /// Makes its jobs.
     pub jobs: fn() -> Vec<Box<dyn Job<E>>>,
 }
@@ -199,6 +217,8 @@ pub trait Task {
     fn totals(&self) -> Totals;
     /// Figures per job, in the app's order.
     fn jobs(&self) -> Vec<JobStatus>;
+    /// Visits the patterns of the jobs, with the name of the job, always in the same order.
+    fn patterns(&self, visit: &mut dyn FnMut(&'static str, LivePattern<'_>));
     /// Number of entries of keyed state, in memory or not.
     fn entries(&mut self) -> usize;
 }

@@ -1,14 +1,15 @@
 //! What a task writes besides the tables of its jobs.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Totals;
-use super::app::{AppTask, Time};
-use crate::invariant::Stats;
-use crate::state::{Change, StateError, encode};
+use super::app::{AppTask, SourceState, Time};
+use crate::invariant::{ByName, Stats};
+use crate::state::{Change, StateError, decode, encode};
 use crate::time::Watermark;
-use crate::watermark::Valve;
+use crate::watermark::{Standing, Valve};
 
 /// Where an entry belongs. The task's own entry has no job.
 #[derive(Serialize, Deserialize)]
@@ -54,17 +55,27 @@ pub(super) struct JobMeta {
 }
 
 /// Where the repartition topics stand, by topic: an entry of its own, which apps without such topics do not have.
-pub(super) type Valves = Vec<(String, Valve)>;
+type Valves = Vec<(String, Valve)>;
 
 /// The task's own entries, by table.
-pub(super) const META: u16 = 0;
+const META: u16 = 0;
 /// See [`Valves`].
-pub(super) const VALVES: u16 = 1;
+const VALVES: u16 = 1;
 
 /// [`Stats::windowed`] and [`Stats::tardy`] by job: an entry of its own, which apps without windows do not have.
-pub(super) type Windowed = Vec<(String, u64, u64)>;
+type Windowed = Vec<(String, u64, u64)>;
 /// See [`Windowed`].
-pub(super) const WINDOWED: u16 = 2;
+const WINDOWED: u16 = 2;
+
+/// What the streams know besides [`SourceMeta`], by topic: an entry of its own, which older builds did not write.
+type Standings = Vec<(String, Standing)>;
+/// See [`Standings`].
+const STANDINGS: u16 = 3;
+
+/// [`Stats::dead`] and [`Stats::by_name`] by job: an entry of its own, which tasks without such do not have.
+type Fates = Vec<(String, u64, Vec<(String, u64)>)>;
+/// See [`Fates`].
+const FATES: u16 = 4;
 
 impl<E: 'static> AppTask<E> {
     pub(super) fn meta(&self) -> Meta {
@@ -95,7 +106,7 @@ impl<E: 'static> AppTask<E> {
         }
     }
 
-    pub(super) fn load_meta(&mut self, meta: Meta) -> Result<(), StateError> {
+    fn load_meta(&mut self, meta: Meta) -> Result<(), StateError> {
         self.totals = meta.totals;
         self.multiplexer.restore(meta.watermark.map_or(Watermark::NONE, Watermark));
         for stored in meta.sources {
@@ -103,13 +114,7 @@ impl<E: 'static> AppTask<E> {
             if let Some(input) = at.and_then(|at| self.inputs.get_mut(at)) {
                 input.next_offset = stored.next_offset;
                 match &mut input.time {
-                    Time::Stream(number, generator) => {
-                        generator.restore(stored.max);
-                        if stored.max.is_some() {
-                            // Otherwise the slowest stream would be whichever has had no record since.
-                            self.multiplexer.update(*number, generator.watermark());
-                        }
-                    }
+                    Time::Stream(_, generator) => generator.restore(stored.max),
                     Time::Reference => {}
                     Time::Repartition(downstream) => downstream.max = stored.max,
                 }
@@ -119,8 +124,9 @@ impl<E: 'static> AppTask<E> {
             let Some(job) = self.jobs.iter_mut().find(|job| job.descriptor().name == stored.name) else {
                 continue;
             };
-            let Stats { windowed, tardy, .. } = job.stats();
-            job.restore_stats(Stats { windowed, tardy, ..stored.stats });
+            // These have entries of their own.
+            let Stats { windowed, tardy, dead, by_name, .. } = job.stats();
+            job.restore_stats(Stats { windowed, tardy, dead, by_name, ..stored.stats });
             if stored.params_version != job.params_version() {
                 let values: Map<String, Value> =
                     serde_json::from_str(&stored.params).map_err(|e| StateError::Damaged(e.to_string()))?;
@@ -140,12 +146,32 @@ impl<E: 'static> AppTask<E> {
             .collect()
     }
 
-    pub(super) fn load_valves(&mut self, valves: Valves) {
+    fn load_valves(&mut self, valves: Valves) {
         for (topic, stored) in valves {
             let at = self.app.sources.iter().position(|source| source.topic == topic);
             let input = at.and_then(|at| self.inputs.get_mut(at));
             if let Some(Time::Repartition(downstream)) = input.map(|input| &mut input.time) {
                 downstream.valve = stored;
+            }
+        }
+    }
+
+    fn standings(&self) -> Standings {
+        let sources = self.app.sources.iter().zip(&self.inputs);
+        sources
+            .filter_map(|(source, input)| match &input.time {
+                Time::Stream(_, generator) => Some((source.topic.to_owned(), generator.standing())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn load_standings(&mut self, standings: Standings) {
+        for (topic, standing) in standings {
+            let at = self.app.sources.iter().position(|source| source.topic == topic);
+            let input = at.and_then(|at| self.inputs.get_mut(at));
+            if let Some((_, generator)) = input.and_then(SourceState::generator) {
+                generator.restore_standing(standing);
             }
         }
     }
@@ -157,12 +183,45 @@ impl<E: 'static> AppTask<E> {
             .collect()
     }
 
-    pub(super) fn load_windowed(&mut self, all: Windowed) {
+    fn load_windowed(&mut self, all: Windowed) {
         for (name, windowed, tardy) in all {
             if let Some(job) = self.jobs.iter_mut().find(|job| job.descriptor().name == name) {
                 job.restore_stats(Stats { windowed, tardy, ..job.stats() });
             }
         }
+    }
+
+    fn fates(&self) -> Fates {
+        let jobs = self.jobs.iter().map(|job| (job.descriptor().name.to_owned(), job.stats()));
+        jobs.filter(|(_, stats)| stats.dead > 0 || stats.by_name != ByName::default())
+            .map(|(name, stats)| {
+                let counted = stats.by_name.iter().filter(|(_, times)| *times > 0);
+                (name, stats.dead, counted.map(|(violation, times)| (violation.to_owned(), times)).collect())
+            })
+            .collect()
+    }
+
+    fn load_fates(&mut self, fates: Fates) {
+        for (name, dead, counted) in fates {
+            if let Some(job) = self.jobs.iter_mut().find(|job| job.descriptor().name == name) {
+                let mut by_name = ByName::default();
+                counted.iter().for_each(|(violation, times)| by_name.add(violation, *times));
+                job.restore_stats(Stats { dead, by_name, ..job.stats() });
+            }
+        }
+    }
+
+    /// Puts back an entry of the task's own. Returns false if this build does not know it.
+    pub(super) fn load_own(&mut self, table: u16, value: Option<&[u8]>) -> Result<bool, StateError> {
+        match table {
+            META => self.load_meta(read(value)?)?,
+            VALVES => self.load_valves(read(value)?),
+            WINDOWED => self.load_windowed(read(value)?),
+            STANDINGS => self.load_standings(read(value)?),
+            FATES => self.load_fates(read(value)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// The task's own entries of state.
@@ -171,17 +230,24 @@ impl<E: 'static> AppTask<E> {
         encode(&EntryKey { job: "", table: META, key: &[] }, &mut key);
         encode(&self.meta(), &mut value);
         entry(&key, Some(&value));
-        let valves = self.valves();
-        if !valves.is_empty() {
-            encode(&EntryKey { job: "", table: VALVES, key: &[] }, &mut key);
-            encode(&valves, &mut value);
-            entry(&key, Some(&value));
-        }
-        let windowed = self.windowed();
-        if !windowed.is_empty() {
-            encode(&EntryKey { job: "", table: WINDOWED, key: &[] }, &mut key);
-            encode(&windowed, &mut value);
-            entry(&key, Some(&value));
-        }
+        let (valves, windowed, standings) = (self.valves(), self.windowed(), self.standings());
+        own_table(VALVES, &valves, entry);
+        own_table(WINDOWED, &windowed, entry);
+        own_table(STANDINGS, &standings, entry);
+        own_table(FATES, &self.fates(), entry);
+    }
+}
+
+fn read<T: Default + DeserializeOwned>(value: Option<&[u8]>) -> Result<T, StateError> {
+    value.map(decode).transpose().map(Option::unwrap_or_default)
+}
+
+/// An entry of the task's own, unless there is nothing in it.
+fn own_table<T: Serialize>(table: u16, rows: &[T], entry: &mut Change<'_>) {
+    if !rows.is_empty() {
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        encode(&EntryKey { job: "", table, key: &[] }, &mut key);
+        encode(&rows, &mut value);
+        entry(&key, Some(&value));
     }
 }

@@ -48,7 +48,6 @@ impl Bounded {
     /// Continues from a latest event time seen before.
     pub fn restore(&mut self, max: Option<i64>) {
         self.max = max;
-        self.idleness.record();
     }
 
     /// `max - max_out_of_orderness - 1`.
@@ -56,6 +55,21 @@ impl Bounded {
         self.max.map_or(Watermark::NONE, |max| {
             Watermark(max.saturating_sub(self.max_out_of_orderness).saturating_sub(1))
         })
+    }
+
+    /// How long it has been silent, ms, as of the latest tick; `None`: a record has come since, or it is never idle.
+    pub fn silence(&self) -> Option<i64> {
+        self.idleness.silence()
+    }
+
+    /// Continues a silence of before. The time until the next tick is no part of it.
+    pub fn restore_silence(&mut self, silence: Option<i64>) {
+        self.idleness.restore(silence);
+    }
+
+    /// Whether it is idle, as of the latest tick.
+    pub fn is_idle(&self) -> bool {
+        self.idleness.is_idle()
     }
 
     /// A tick of processing time.

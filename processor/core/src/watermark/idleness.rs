@@ -20,26 +20,41 @@ pub enum Progress {
 #[derive(Debug, Clone)]
 pub(super) struct Idleness {
     timeout: Option<i64>,
-    /// First tick of the silence.
-    since: Option<i64>,
+    /// How long it had lasted at the latest tick, from the first one; `None`: a record has come since.
+    silence: Option<i64>,
+    /// The latest tick. After a restore there has not been one: the time until the next is no silence of the partition.
+    last: Option<i64>,
 }
 
 impl Idleness {
     pub fn new(timeout: Option<i64>) -> Result<Self, InvalidIdleTimeout> {
         match timeout {
             Some(timeout) if timeout <= 0 => Err(InvalidIdleTimeout(timeout)),
-            _ => Ok(Self { timeout, since: None }),
+            _ => Ok(Self { timeout, silence: None, last: None }),
         }
     }
 
     pub fn record(&mut self) {
-        self.since = None;
+        self.silence = None;
+    }
+
+    pub fn silence(&self) -> Option<i64> {
+        self.silence
+    }
+
+    pub fn restore(&mut self, silence: Option<i64>) {
+        (self.silence, self.last) = (silence, None);
+    }
+
+    pub fn is_idle(&self) -> bool {
+        matches!((self.silence, self.timeout), (Some(silence), Some(timeout)) if silence > timeout)
     }
 
     pub fn tick(&mut self, now: i64, watermark: Watermark) -> Progress {
-        if let Some(timeout) = self.timeout {
-            let since = *self.since.get_or_insert(now);
-            if now.saturating_sub(since) > timeout {
+        if self.timeout.is_some() {
+            let passed = self.last.replace(now).map_or(0, |last| now.saturating_sub(last).max(0));
+            self.silence = Some(self.silence.map_or(0, |silence| silence.saturating_add(passed)));
+            if self.is_idle() {
                 return Progress::Idle;
             }
         }

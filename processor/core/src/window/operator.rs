@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::WindowSpec;
 use super::function::WindowFunction;
-use super::panes::{Arrival, Panes, StoredPane};
+use super::panes::{Advanced, Arrival, Panes, StoredPane};
 use super::schedule::{Assigned, Schedule};
 use super::slices::{Slices, Slicing, StoredSlice};
 use super::trigger::{Clock, Rules};
@@ -41,6 +41,8 @@ pub struct WindowOperator<K, S, L, G, F, Acc> {
     rules: Rules,
     schedule: Schedule,
     schedule_dirty: bool,
+    /// The watermark that has been dealt with: windows that it has gone past are closed.
+    passed: i64,
     panes: Panes<Acc>,
     /// By specification: one, but for a change from sliding windows to sliding windows.
     slices: BTreeMap<u32, Slices<Acc>>,
@@ -65,6 +67,7 @@ impl<K, S, L, G, F, Acc> WindowOperator<K, S, L, G, F, Acc> {
             rules,
             schedule: Schedule::default(),
             schedule_dirty: false,
+            passed: i64::MIN,
             panes: Panes::default(),
             slices: BTreeMap::new(),
             scratch: Default::default(),
@@ -93,23 +96,37 @@ impl<K, S, L, G, F, Acc> WindowOperator<K, S, L, G, F, Acc> {
         let Self { panes, slices, function, rules, schedule, .. } = self;
         let clock = clock(ctx);
         let until = clock.get(domain);
+        let passed = match (rules.time, domain) {
+            (TimeDomain::Event, TimeDomain::Event) => self.passed,
+            (TimeDomain::Event, TimeDomain::Processing) => clock.watermark,
+            // Nothing is late by the clock.
+            (TimeDomain::Processing, _) => i64::MIN,
+        };
         loop {
             // Slices know event time only.
             let sliced = slices.values().filter(|_| domain == TimeDomain::Event);
             let first = sliced.filter_map(Slices::first).chain(panes.first(domain)).min();
             let Some(at) = first.filter(|&at| at <= until) else { break };
-            let mut done = panes.advance(domain, at, rules, clock, &mut firing(function, ctx, out));
+            let Advanced { mut done, mut left } =
+                panes.advance(domain, at, rules, clock, &mut firing(function, passed, ctx, out));
             for (id, slices) in slices.iter_mut().filter(|_| domain == TimeDomain::Event) {
                 match schedule.epoch(*id).and_then(Slicing::of) {
                     Some(slicing) => {
-                        done += slices.advance(&slicing, at, function, &mut firing(function, ctx, out));
+                        let mut fire = firing(function, passed, ctx, out);
+                        let more = slices.advance(&slicing, at, function, &mut fire);
+                        done = done.saturating_add(more.done);
+                        left += more.left;
                     }
                     None if slices.is_empty() => {}
                     None => ctx.violation(Violation::TimerWithoutWindow),
                 }
             }
             ctx.done(done);
+            if left > 0 {
+                ctx.violation(Violation::StateLeftBehind);
+            }
         }
+        self.passed = clock.watermark;
         self.schedule_dirty |= domain == rules.time && schedule.retire(until);
     }
 }
@@ -118,13 +135,18 @@ fn clock<P>(ctx: &Context<'_, P>) -> Clock {
     Clock { watermark: ctx.watermark.0, now: ctx.now }
 }
 
-/// Hands on the result of a window.
+/// Hands on the result of a window, which must not have been closed when time had `passed`.
 fn firing<P, I, F: WindowFunction<P, I>>(
     function: &F,
+    passed: i64,
     ctx: &mut Context<'_, P>,
     out: &mut impl FnMut(&Windowed<F::Out>, EventTime, &mut Context<'_, P>),
-) -> impl FnMut(&Arc<str>, TimeWindow, &F::Acc) {
-    move |key, window, acc| {
+) -> impl FnMut(&Arc<str>, Assigned, &F::Acc) {
+    move |key, Assigned { window, cleanup }, acc| {
+        // "At i64::MAX, never."
+        if cleanup <= passed && cleanup < i64::MAX {
+            ctx.violation(Violation::OutputForClosedWindow);
+        }
         let value = function.result(key, window, acc, ctx.params);
         let result = Windowed { key: key.clone(), window, value };
         ctx.derive(|ctx| out(&result, EventTime(window.last()), ctx));
@@ -172,7 +194,7 @@ where
                 if slicing.cleanup(last) > watermark {
                     arrival.owned = keep(ctx);
                     let slices = slices.entry(epoch.id).or_default();
-                    slices.add(&slicing, &arrival, &mut firing(function, ctx, out));
+                    slices.add(&slicing, &arrival, &mut firing(function, watermark, ctx, out));
                 }
             } else if let Some(session) = epoch.session(t, || gap(record, ctx.params)) {
                 assigned = true;
@@ -181,7 +203,7 @@ where
                 tardy |= is_open && session.last() <= watermark;
                 if is_open || panes.meets(key, session, epoch) {
                     arrival.owned = keep(ctx);
-                    panes.add_session(&arrival, session, epoch, &mut firing(function, ctx, out));
+                    panes.add_session(&arrival, session, epoch, &mut firing(function, watermark, ctx, out));
                 }
             } else {
                 // They end in this order: those behind the first that is open are open.
@@ -190,7 +212,7 @@ where
                 });
                 if let Some(first) = windows.find(open) {
                     arrival.owned = keep(ctx);
-                    panes.add(&arrival, first, windows, &mut firing(function, ctx, out));
+                    panes.add(&arrival, first, windows, &mut firing(function, watermark, ctx, out));
                 }
             }
         }
@@ -227,6 +249,7 @@ where
             self.schedule = Schedule::new(spec, lateness);
         }
         let clock = clock(ctx);
+        self.passed = clock.watermark;
         self.panes.start(&self.rules, clock);
         for (id, slices) in &mut self.slices {
             match self.schedule.epoch(*id).and_then(Slicing::of) {
@@ -317,4 +340,46 @@ impl<K, S, L, G, F, Acc: Serialize + DeserializeOwned> Table for WindowOperator<
 fn encoded<'a>(value: &impl Serialize, out: &'a mut Vec<u8>) -> &'a [u8] {
     encode(value, out);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::Count;
+    use crate::effect::Effects;
+    use crate::invariant::Stats;
+    use crate::stream::Scope;
+    use crate::time::Watermark;
+    use crate::window::Trigger;
+    use crate::window::function::Incremental;
+
+    fn key(_: &i64) -> &str {
+        "all"
+    }
+
+    #[test]
+    fn a_window_that_nothing_will_forget_is_noticed() {
+        let rules = Rules { time: TimeDomain::Event, trigger: Trigger::EventTime, purging: false };
+        let counted = |forgotten: Option<i64>| {
+            let spec = |(): &()| WindowSpec::tumbling(10);
+            let (lateness, gap) = (|(): &()| 0, |_: &i64, (): &()| 0);
+            let mut operator = WindowOperator::new(key, spec, lateness, gap, Incremental(Count), rules);
+            let (mut effects, mut stats) = (Effects::default(), Stats::default());
+            let mut at = |watermark: i64, act: &mut dyn FnMut(&mut Context<'_, ()>)| {
+                let (watermark, effects) = (Watermark(watermark), &mut effects);
+                let mut scope = Scope { now: 0, watermark, max_seen: None, origin: None, effects };
+                act(&mut Context::new(&(), &mut scope, &mut stats, "test"));
+            };
+            at(-1, &mut |ctx| operator.start(ctx));
+            for time in [5, 15, 25] {
+                at(-1, &mut |ctx| operator.record(&time, EventTime(time), ctx, &mut |_, _, _| {}));
+            }
+            if let Some(start) = forgotten {
+                operator.panes.forget_timers_of(TimeWindow { start, end: start + 10 });
+            }
+            at(9, &mut |ctx| operator.watermark(ctx, &mut |_, _, _| {}));
+            stats.by_name.of(Violation::StateLeftBehind)
+        };
+        assert_eq!([None, Some(0), Some(10)].map(counted), [0, 1, 1]);
+    }
 }

@@ -73,6 +73,15 @@ pub(super) struct Arrival<'a, I, F> {
     pub clock: Clock,
 }
 
+/// What an advance of time has come to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Advanced {
+    /// Records whose last window is forgotten.
+    pub done: u64,
+    /// Windows that nothing will ever forget: a bug.
+    pub left: u64,
+}
+
 const DOMAINS: [TimeDomain; 2] = [TimeDomain::Event, TimeDomain::Processing];
 
 /// Picks the element of a domain.
@@ -103,6 +112,10 @@ impl<Acc> Pane<Acc> {
         }
     }
 
+    fn assigned(&self) -> Assigned {
+        Assigned { window: self.window, cleanup: self.cleanup }
+    }
+
     fn plan(&mut self, rules: &Rules, clock: Clock) {
         self.due = DOMAINS.map(|domain| rules.due(&self.trigger, self.window, self.cleanup, domain, clock));
     }
@@ -116,7 +129,7 @@ impl<Acc> Pane<Acc> {
     fn absorb<P, I, F: WindowFunction<P, I, Acc = Acc>>(&mut self, function: &F, other: Self) {
         self.window.start = self.window.start.min(other.window.start);
         self.window.end = self.window.end.max(other.window.end);
-        self.owned += other.owned;
+        self.owned = self.owned.saturating_add(other.owned);
         self.trigger.merge(other.trigger);
         match (&mut self.contents, other.contents) {
             (Some(mine), Some(others)) => function.merge(mine, &others),
@@ -198,16 +211,17 @@ impl<Acc> Key<Acc> {
         owned: u64,
         timers: &mut [Timers; 2],
         dirty: &mut Vec<(Arc<str>, TimeWindow)>,
-        fire: &mut impl FnMut(&Arc<str>, TimeWindow, &Acc),
+        fire: &mut impl FnMut(&Arc<str>, Assigned, &Acc),
     ) {
         let Arrival { function, rules, clock, .. } = arrival;
         let Some(pane) = self.panes.get_mut(index) else { return };
+        let assigned = pane.assigned();
         let acc = pane.contents.get_or_insert_with(|| function.create());
         function.add(acc, arrival.record, arrival.at);
         pane.owned += owned;
         let plan = pane.trigger.plan;
         if rules.on_element(&mut pane.trigger, pane.window, arrival.t, *clock) {
-            fire(&self.name, pane.window, acc);
+            fire(&self.name, assigned, acc);
             if rules.purging {
                 pane.contents = None;
             }
@@ -230,7 +244,7 @@ impl<Acc> Panes<Acc> {
         arrival: &Arrival<'_, I, F>,
         first: Assigned,
         others: impl Iterator<Item = Assigned>,
-        fire: &mut impl FnMut(&Arc<str>, TimeWindow, &Acc),
+        fire: &mut impl FnMut(&Arc<str>, Assigned, &Acc),
     ) {
         let Self { keys, timers, dirty, pending } = self;
         *pending += arrival.owned;
@@ -255,7 +269,7 @@ impl<Acc> Panes<Acc> {
         arrival: &Arrival<'_, I, F>,
         window: TimeWindow,
         epoch: &Epoch,
-        fire: &mut impl FnMut(&Arc<str>, TimeWindow, &Acc),
+        fire: &mut impl FnMut(&Arc<str>, Assigned, &Acc),
     ) {
         let Self { keys, timers, dirty, pending } = self;
         *pending += arrival.owned;
@@ -270,17 +284,16 @@ impl<Acc> Panes<Acc> {
         of(&mut self.timers, domain).first()
     }
 
-    /// Does what is due at `at`, by key and window; time is on its way to `clock`. Returns how many of its records are
-    /// done.
+    /// Does what is due at `at`, by key and window; time is on its way to `clock`.
     pub fn advance(
         &mut self,
         domain: TimeDomain,
         at: i64,
         rules: &Rules,
         clock: Clock,
-        fire: &mut impl FnMut(&Arc<str>, TimeWindow, &Acc),
-    ) -> u64 {
-        let mut done = 0;
+        fire: &mut impl FnMut(&Arc<str>, Assigned, &Acc),
+    ) -> Advanced {
+        let mut advanced = Advanced::default();
         for name in of(&mut self.timers, domain).take(at) {
             let Some(key) = self.keys.get_mut(&name) else { continue };
             let planned = of(&mut key.planned, domain);
@@ -294,7 +307,7 @@ impl<Acc> Panes<Acc> {
                     let before = pane.trigger;
                     let fires = rules.on_time(&mut pane.trigger, pane.window, domain, at, clock.get(domain));
                     if fires && let Some(contents) = &pane.contents {
-                        fire(&name, pane.window, contents);
+                        fire(&name, pane.assigned(), contents);
                         if rules.purging {
                             pane.contents = None;
                             pane.touch(&name, &mut self.dirty);
@@ -302,7 +315,7 @@ impl<Acc> Panes<Acc> {
                     }
                     if rules.time == domain && pane.cleanup <= at {
                         pane.touch(&name, &mut self.dirty);
-                        done += pane.owned;
+                        advanced.done = advanced.done.saturating_add(pane.owned);
                         return false;
                     }
                     if before != pane.trigger {
@@ -310,7 +323,12 @@ impl<Acc> Panes<Acc> {
                     }
                     pane.plan(rules, clock.at(domain, at));
                 }
-                next = next.into_iter().chain(*of(&mut pane.due, domain)).min();
+                let due = *of(&mut pane.due, domain);
+                // Each has a time at which it goes, unless it stays for ever.
+                if rules.time == domain && pane.cleanup < i64::MAX && due.is_none_or(|due| due <= at) {
+                    advanced.left += 1;
+                }
+                next = next.into_iter().chain(due).min();
                 true
             });
             of(&mut self.timers, domain).plan(planned_of(key, domain), next, &name);
@@ -318,8 +336,8 @@ impl<Acc> Panes<Acc> {
                 self.keys.remove(&name);
             }
         }
-        self.pending = self.pending.saturating_sub(done);
-        done
+        self.pending = self.pending.saturating_sub(advanced.done);
+        advanced
     }
 
     /// Derives the timers from the state.
@@ -379,6 +397,13 @@ impl<Acc> Panes<Acc> {
             let pane = Pane { id, owned, trigger, contents, ..Pane::new(Assigned { window, cleanup }) };
             with_key(&mut self.keys, name, |key| key.panes.push(pane));
         }
+    }
+
+    /// As a bug would do it: the windows are there, and nothing looks at them any more.
+    #[cfg(test)]
+    pub fn forget_timers_of(&mut self, window: TimeWindow) {
+        let panes = self.keys.values_mut().flat_map(|key| &mut key.panes);
+        panes.filter(|pane| pane.window == window).for_each(|pane| pane.due = [None; 2]);
     }
 
     pub fn len(&self) -> usize {

@@ -5,9 +5,9 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::function::WindowFunction;
-use super::panes::Arrival;
+use super::panes::{Advanced, Arrival};
 use super::running::Running;
-use super::schedule::Epoch;
+use super::schedule::{Assigned, Epoch};
 use super::spec::{Aligned, clamp};
 use super::timers::Timers;
 use crate::time::TimeWindow;
@@ -75,9 +75,13 @@ impl Slicing {
         TimeWindow { start: clamp(start), end: clamp(start + i128::from(self.aligned.size)) }
     }
 
+    fn assigned(&self, start: i128) -> Assigned {
+        self.epoch.assigned(self.window(start))
+    }
+
     /// When the watermark has this window forgotten.
     pub fn cleanup(&self, start: i128) -> i64 {
-        self.epoch.assigned(self.window(start)).cleanup
+        self.assigned(start).cleanup
     }
 
     /// First instant of the slice that holds `t`.
@@ -174,7 +178,7 @@ impl<Acc> Slices<Acc> {
         &mut self,
         slicing: &Slicing,
         arrival: &Arrival<'_, I, F>,
-        fire: &mut impl FnMut(&Arc<str>, TimeWindow, &Acc),
+        fire: &mut impl FnMut(&Arc<str>, Assigned, &Acc),
     ) {
         let Self { keys, timers, dirty, pending } = self;
         *pending += arrival.owned;
@@ -195,7 +199,7 @@ impl<Acc> Slices<Acc> {
                 if slicing.cleanup(start) > watermark {
                     let mut running = Running::default();
                     let acc = running.window(arrival.function, &key.slices, &slicing.aligned, start);
-                    fire(&key.name, slicing.window(start), &acc);
+                    fire(&key.name, slicing.assigned(start), &acc);
                 }
                 start += i128::from(slicing.aligned.slide);
             }
@@ -214,15 +218,15 @@ impl<Acc> Slices<Acc> {
         self.timers.first()
     }
 
-    /// Does what is due at `at`, by key and window. Returns how many of its records are done.
+    /// Does what is due at `at`, by key and window.
     pub fn advance<P, I, F: WindowFunction<P, I, Acc = Acc>>(
         &mut self,
         slicing: &Slicing,
         at: i64,
         function: &F,
-        fire: &mut impl FnMut(&Arc<str>, TimeWindow, &Acc),
-    ) -> u64 {
-        let mut done = 0;
+        fire: &mut impl FnMut(&Arc<str>, Assigned, &Acc),
+    ) -> Advanced {
+        let mut advanced = Advanced::default();
         for name in self.timers.take(at) {
             let Some(key) = self.keys.get_mut(&name) else { continue };
             if key.planned != Some(at) {
@@ -232,24 +236,27 @@ impl<Acc> Slices<Acc> {
             let mut next = key.next(slicing, slicing.open(at.saturating_sub(1)));
             while let Some(start) = next.filter(|&start| slicing.window(start).last() == at) {
                 let acc = key.running.window(function, &key.slices, &slicing.aligned, start);
-                fire(&name, slicing.window(start), &acc);
+                fire(&name, slicing.assigned(start), &acc);
                 next = key.next(slicing, start + i128::from(slicing.aligned.slide));
             }
             let over = |slice: &Slice<Acc>| slicing.end_of_use(slice.start).is_some_and(|end| end <= at);
             while key.slices.front().is_some_and(over) {
                 if let Some(mut slice) = key.slices.pop_front() {
                     slice.touch(&name, &mut self.dirty);
-                    done += slice.owned;
+                    advanced.done = advanced.done.saturating_add(slice.owned);
                 }
             }
             let due = key.due(slicing, at);
             self.timers.plan(&mut key.planned, due, &name);
             if key.slices.is_empty() {
                 self.keys.remove(&name);
+            } else if key.slices.iter().any(over) {
+                // The first are the first to go.
+                advanced.left += 1;
             }
         }
-        self.pending = self.pending.saturating_sub(done);
-        done
+        self.pending = self.pending.saturating_sub(advanced.done);
+        advanced
     }
 
     /// Derives the timers from the state.

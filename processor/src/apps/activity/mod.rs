@@ -19,7 +19,6 @@ mod traffic;
 use compact_str::CompactString;
 use millrace_core::state::Ttl;
 use millrace_core::task::{Parsed, SourceKind};
-use millrace_core::watermark::BoundedOutOfOrderness;
 use millrace_core::{App, EventTime, Record, Source};
 use millrace_wire::event::{CardTransaction, Merchant, SystemMetrics, Transaction, User, UserEvent};
 use millrace_wire::{Timestamp, topic};
@@ -69,9 +68,9 @@ impl Event {
 pub const APP: App<Event> = App {
     name: "activity",
     sources: &[
-        Source { topic: topic::USER_EVENTS, kind: SourceKind::Stream },
-        Source { topic: topic::TRANSACTIONS, kind: SourceKind::Stream },
-        Source { topic: topic::SYSTEM_METRICS, kind: SourceKind::Stream },
+        Source { topic: topic::USER_EVENTS, kind: super::STREAM },
+        Source { topic: topic::TRANSACTIONS, kind: super::STREAM },
+        Source { topic: topic::SYSTEM_METRICS, kind: super::STREAM },
         Source { topic: topic::USERS, kind: SourceKind::Reference },
         Source { topic: topic::MERCHANTS, kind: SourceKind::Reference },
         Source { topic: topic::TRAFFIC_REPARTITION, kind: SourceKind::Repartition },
@@ -80,7 +79,6 @@ pub const APP: App<Event> = App {
     ],
     partitions: topic::PARTITIONS,
     parse,
-    order: BoundedOutOfOrderness { max_out_of_orderness: 5_000, idle_timeout: Some(10_000) },
     jobs: || {
         vec![
             traffic::job(),
@@ -99,7 +97,7 @@ pub const APP: App<Event> = App {
 fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
     let from = APP.sources.get(record.source).map_or("", |source| source.topic);
     if let topic::USERS | topic::MERCHANTS = from {
-        return Ok(Parsed { event: reference(from, record)?, at: EventTime(0) });
+        return Ok(Parsed::new(reference(from, record)?, EventTime(0)));
     }
     let value = record.value.ok_or("the record has no value")?;
     let (event, at) = match from {
@@ -123,7 +121,7 @@ fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
             (Event::Metrics(metrics), at)
         }
     };
-    Ok(Parsed { event, at: EventTime(at.millis()) })
+    Ok(Parsed::new(event, EventTime(at.millis())))
 }
 
 /// A record of a reference topic. Its key is that of the data.

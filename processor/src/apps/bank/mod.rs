@@ -3,8 +3,7 @@
 mod account_balances;
 mod high_activity;
 
-use millrace_core::task::{Parsed, SourceKind};
-use millrace_core::watermark::BoundedOutOfOrderness;
+use millrace_core::task::Parsed;
 use millrace_core::{App, EventTime, Record, Source};
 use millrace_wire::event::{BankTransaction, Transaction};
 use millrace_wire::topic;
@@ -22,17 +21,17 @@ fn bank(event: &Event) -> Option<&BankTransaction> {
 /// The app.
 pub const APP: App<Event> = App {
     name: "bank",
-    sources: &[Source { topic: topic::TRANSACTIONS, kind: SourceKind::Stream }],
+    sources: &[Source { topic: topic::TRANSACTIONS, kind: super::STREAM }],
     partitions: topic::PARTITIONS,
     parse,
-    order: BoundedOutOfOrderness { max_out_of_orderness: 5_000, idle_timeout: Some(10_000) },
     jobs: || vec![account_balances::job(), high_activity::job()],
 };
 
 fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
     let value = record.value.ok_or("the record has no value")?;
     let event = Transaction::from_json(value).map_err(|e| format!("not a transaction: {e}"))?;
-    Ok(Parsed { at: EventTime(event.timestamp().millis()), event })
+    let at = EventTime(event.timestamp().millis());
+    Ok(Parsed::new(event, at))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use anyhow::Context;
 use millrace_core::task::{Parsed, SourceKind};
-use millrace_core::watermark::BoundedOutOfOrderness;
+use millrace_core::watermark::Order;
 use millrace_core::{App, Application, EventTime, Job, Record, Source};
 use millrace_wire::bench::{self, Query};
 use millrace_wire::event::CardTransaction;
@@ -45,20 +45,18 @@ pub fn app(name: &str, source: Option<&str>) -> anyhow::Result<&'static dyn Appl
     let source = source.with_context(|| format!("{name} reads what --bench-source names: name it"))?;
     let results = leak(bench::results(name));
     anyhow::ensure!(RESULTS.set(results).is_ok(), "a worker runs one app of the bench: {name} is the second");
-    let sources = Box::leak(Box::new([Source { topic: leak(source.to_owned()), kind: SourceKind::Stream }]));
+    let sources = Box::leak(Box::new([Source { topic: leak(source.to_owned()), kind: STREAM }]));
     Ok(Box::leak(Box::new(App {
         name: leak(name.to_owned()),
         sources,
         partitions: topic::PARTITIONS,
         parse,
-        order: ORDER,
         jobs: jobs(query),
     })))
 }
 
 /// The watermark is the largest timestamp of the partition less 2 s, whatever the clock says.
-const ORDER: BoundedOutOfOrderness =
-    BoundedOutOfOrderness { max_out_of_orderness: 2_000, idle_timeout: None };
+const STREAM: SourceKind = SourceKind::Stream(Order::bounded(2_000, None));
 
 fn leak(text: String) -> &'static str {
     Box::leak(text.into_boxed_str())
@@ -78,7 +76,8 @@ fn jobs(query: Query) -> fn() -> Vec<Box<dyn Job<Event>>> {
 fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
     let value = record.value.ok_or("the record has no value")?;
     let event: Event = json(value).map_err(|e| format!("not a card transaction: {e}"))?;
-    Ok(Parsed { at: EventTime(event.timestamp.millis()), event })
+    let at = EventTime(event.timestamp.millis());
+    Ok(Parsed::new(event, at))
 }
 
 #[cfg(test)]
@@ -127,8 +126,8 @@ pub(super) mod tests {
 
     /// The app of a query, which reads `cards`.
     pub(in crate::apps) fn app_of(query: Query) -> App<Event> {
-        const SOURCES: &[Source] = &[Source { topic: "cards", kind: SourceKind::Stream }];
-        App { name: "bench", sources: SOURCES, partitions: 6, parse, order: ORDER, jobs: jobs(query) }
+        const SOURCES: &[Source] = &[Source { topic: "cards", kind: STREAM }];
+        App { name: "bench", sources: SOURCES, partitions: 6, parse, jobs: jobs(query) }
     }
 
     #[test]

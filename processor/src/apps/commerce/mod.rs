@@ -16,7 +16,6 @@ mod segments;
 use garde::Validate;
 use millrace_core::state::Ttl;
 use millrace_core::task::{Parsed, SourceKind};
-use millrace_core::watermark::BoundedOutOfOrderness;
 use millrace_core::{App, EventTime, Record, Source};
 use millrace_wire::event::Order;
 use millrace_wire::topic;
@@ -32,13 +31,12 @@ pub type Event = Order;
 pub const APP: App<Event> = App {
     name: "commerce",
     sources: &[
-        Source { topic: topic::ORDERS, kind: SourceKind::Stream },
+        Source { topic: topic::ORDERS, kind: super::STREAM },
         Source { topic: topic::CATEGORY_STATS_REPARTITION, kind: SourceKind::Repartition },
         Source { topic: topic::HOURLY_SALES_REPARTITION, kind: SourceKind::Repartition },
     ],
     partitions: topic::PARTITIONS,
     parse,
-    order: BoundedOutOfOrderness { max_out_of_orderness: 5_000, idle_timeout: Some(10_000) },
     jobs: || {
         vec![
             customer_totals::job(),
@@ -57,7 +55,8 @@ pub const APP: App<Event> = App {
 fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
     let value = record.value.ok_or("the record has no value")?;
     let order: Order = super::json(value).map_err(|e| format!("not an order: {e}"))?;
-    Ok(Parsed { at: EventTime(order.timestamp.millis()), event: order })
+    let at = EventTime(order.timestamp.millis());
+    Ok(Parsed::new(order, at))
 }
 
 /// How long the state of a customer lives after the last order.

@@ -10,7 +10,6 @@ mod sensor_anomalies;
 
 use compact_str::CompactString;
 use millrace_core::task::{Parsed, SourceKind};
-use millrace_core::watermark::BoundedOutOfOrderness;
 use millrace_core::{App, EventTime, Record, Source};
 use millrace_wire::event::{DeviceType, Reading, Sensor};
 use millrace_wire::topic;
@@ -53,12 +52,11 @@ impl Event {
 pub const APP: App<Event> = App {
     name: "sensors",
     sources: &[
-        Source { topic: topic::IOT_SENSORS, kind: SourceKind::Stream },
+        Source { topic: topic::IOT_SENSORS, kind: super::STREAM },
         Source { topic: topic::SENSORS, kind: SourceKind::Reference },
     ],
     partitions: topic::PARTITIONS,
     parse,
-    order: BoundedOutOfOrderness { max_out_of_orderness: 5_000, idle_timeout: Some(10_000) },
     jobs: || {
         vec![
             mold_filter::job(),
@@ -74,17 +72,17 @@ pub const APP: App<Event> = App {
 fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
     let Some(value) = record.value else {
         return match (record.source, record.key.map(std::str::from_utf8)) {
-            (1, Some(Ok(key))) => Ok(Parsed { event: Event::SensorGone(key.into()), at: EventTime(0) }),
+            (1, Some(Ok(key))) => Ok(Parsed::new(Event::SensorGone(key.into()), EventTime(0))),
             _ => Err("the record has no value".to_owned()),
         };
     };
     if record.source == 1 {
         let sensor = serde_json::from_slice(value).map_err(|e| format!("not a sensor: {e}"))?;
-        return Ok(Parsed { event: Event::Sensor(sensor), at: EventTime(0) });
+        return Ok(Parsed::new(Event::Sensor(sensor), EventTime(0)));
     }
     let reading: Reading = json(value).map_err(|e| format!("not a sensor reading: {e}"))?;
     let at = EventTime(reading.timestamp.millis());
-    Ok(Parsed { event: Event::Reading(reading), at })
+    Ok(Parsed::new(Event::Reading(reading), at))
 }
 
 #[cfg(test)]

@@ -196,3 +196,31 @@ proptest! {
         }
     }
 }
+
+/// A partial match whose chain of events runs in a circle, in the bytes that the operator itself has written.
+#[test]
+fn a_partial_match_that_can_not_be_is_refused() {
+    let pattern = Pattern::begin("s0").one_or_more().followed_by("s1").where_(is('b')).within(100);
+    let mut driver = Driver::new(pattern, TimeDomain::Event, Limits::default());
+    for number in 0..2 {
+        let event = Event { key: "k".into(), letter: Letter('a'), number: 0 };
+        driver.act(&Act::Record(event, 1), number);
+        driver.act(&Act::Time(1), 0);
+    }
+    driver.restore(From::Nothing);
+    let (key, sound) =
+        driver.log.iter().find(|(key, _)| key.ends_with(b"k")).map(|(k, v)| (k.clone(), v.clone())).unwrap();
+    let load = |bytes: &[u8]| {
+        let mut loaded = Ok(());
+        (driver.make)().tables(&mut |table| loaded = table.load(&key, Some(bytes)));
+        loaded
+    };
+    assert_eq!(load(&sound), Ok(()));
+    let refused = (0..sound.len()).flat_map(|at| (0..8).map(move |to| (at, to))).filter(|(at, to)| {
+        let mut damaged = sound.clone();
+        damaged[*at] = *to;
+        damaged != sound && load(&damaged).is_err_and(|e| e.to_string().contains("partial matches of key"))
+    });
+    // References, lengths, free places and the order of events: most small numbers of it are bound to each other.
+    assert!(refused.count() > 60);
+}
