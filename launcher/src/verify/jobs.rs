@@ -15,7 +15,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &[topic::IOT_SENSORS],
         output: topic::SENSOR_AVERAGES,
         global: false,
-        windows: tumbling,
+        windows: short,
         row: |reading| {
             let humidity = text(reading, "deviceType")? == "humidity";
             humidity.then(|| row(text(reading, "sensorId")?, reading, "value"))?
@@ -43,7 +43,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &[topic::TRANSACTIONS],
         output: topic::ACCOUNT_BALANCES,
         global: false,
-        windows: tumbling,
+        windows: short,
         row: bank,
         expected: |rows, _| Some(vec![("balance", Expect::Number(sum(rows)))]),
         result: |result, params| Some((name(result, "account")?, bounds(result, params, "window_size_s")?)),
@@ -60,7 +60,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &[topic::TRANSACTIONS],
         output: topic::FRAUD_ALERTS,
         global: false,
-        windows: tumbling,
+        windows: short,
         row: bank,
         expected: |rows, params| {
             let total: f64 = rows.iter().map(|row| row.number.abs()).sum();
@@ -83,7 +83,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &[topic::ORDERS],
         output: topic::ANALYTICS,
         global: false,
-        windows: tumbling,
+        windows: short,
         row: |order| row(name(order, "customerId")?, order, "amount"),
         expected: |rows, _| Some(vec![("orders", count(rows)), ("total_spent", Expect::Number(sum(rows)))]),
         result: |result, params| {
@@ -103,7 +103,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &[topic::ORDERS],
         output: topic::ANALYTICS,
         global: true,
-        windows: tumbling,
+        windows: short,
         row: |order| row("all".to_owned(), order, "amount"),
         expected: |rows, _| {
             let mean = Expect::Number(sum(rows) / rows.len() as f64);
@@ -122,7 +122,7 @@ pub const ALL: [Oracle; 10] = [
         partial: Some(two_sums),
         late_times: 1,
     },
-    traffic(Some("short windows"), 1, tumbling, |result, params| views(result, params, "window_size_s")),
+    traffic(Some("short windows"), 1, short, |result, params| views(result, params, "window_size_s")),
     traffic(Some("long windows"), 2, long, |result, params| views(result, params, "long_window_size_s")),
     Oracle {
         app: "activity",
@@ -132,10 +132,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &ACTIVITY,
         output: topic::MERCHANT_TRENDS,
         global: true,
-        windows: |params| Windows::Sliding {
-            size: seconds(params, "window_size_s").max(1),
-            slide: seconds(params, "slide_s").max(1),
-        },
+        windows: short,
         row: |payment| {
             let card = payment.get("account").is_none();
             card.then(|| row(text(payment, "merchantId")?, payment, "amount"))?
@@ -160,7 +157,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &ACTIVITY,
         output: topic::USER_SESSIONS,
         global: false,
-        windows: |params| Windows::Session { gap: seconds(params, "gap_s").max(1) },
+        windows: short,
         row: |event| {
             let text_of = text(event, "page")?;
             Some(Row { key: text(event, "userId")?, at: at(event)?, number: 1.0, text: text_of })
@@ -191,7 +188,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &ACTIVITY,
         output: topic::HOST_STATS,
         global: false,
-        windows: tumbling,
+        windows: short,
         row: |metrics| row(text(metrics, "host")?, metrics, "cpu"),
         expected: |rows, _| {
             let mut values: Vec<f64> = rows.iter().map(|row| row.number).collect();
@@ -323,7 +320,7 @@ fn seconds(params: &Params, field: &str) -> i64 {
     params.get(field).and_then(Value::as_i64).unwrap_or(0) * 1_000
 }
 
-fn tumbling(params: &Params) -> Windows {
+fn short(params: &Params) -> Windows {
     windows_of(params, "window_size_s")
 }
 
@@ -331,9 +328,15 @@ fn long(params: &Params) -> Windows {
     windows_of(params, "long_window_size_s")
 }
 
+/// Of the type that is in force. A type that is not known here lies nowhere.
 fn windows_of(params: &Params, size: &str) -> Windows {
     let size = seconds(params, size).max(1);
-    Windows::Sliding { size, slide: size }
+    match params.get("window").and_then(Value::as_str) {
+        Some("tumbling") => Windows::Sliding { size, slide: size },
+        Some("sliding") => Windows::Sliding { size, slide: seconds(params, "slide_s").max(1) },
+        Some("session") => Windows::Session { gap: seconds(params, "gap_s").max(1) },
+        _ => Windows::Unknown,
+    }
 }
 
 /// The window that a result names, if it is of the size that is in force.
@@ -351,4 +354,28 @@ fn window_from(result: &Value, params: &Params) -> Option<Window> {
 /// The field of a job's parameters that lets windows wait for late records.
 pub fn lateness(params: &Params) -> i64 {
     seconds(params, "allowed_lateness_s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(window: &str) -> Params {
+        let params = json!({"window": window, "window_size_s": 60, "long_window_size_s": 300, "slide_s": 10, "gap_s": 30});
+        params.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn windows_are_those_of_the_type_in_force_and_sessions_are_compared_where_they_can_be_united() {
+        for oracle in &ALL {
+            let size = if oracle.which == Some("long windows") { 300_000 } else { 60_000 };
+            let lie = |window| (oracle.windows)(&params(window));
+            assert_eq!(lie("tumbling"), Windows::Sliding { size, slide: size });
+            assert_eq!(lie("sliding"), Windows::Sliding { size, slide: 10_000 });
+            assert_eq!(lie("session"), Windows::Session { gap: 30_000 });
+            let compared = ["tumbling", "sliding", "session", "global"]
+                .map(|window| oracle.refusal(&params(window)).is_none());
+            assert_eq!(compared, [true, true, oracle.job == "sessions", false], "{}", oracle.name());
+        }
+    }
 }

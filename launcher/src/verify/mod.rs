@@ -81,6 +81,11 @@ pub fn verify(layout: &Layout, options: &Options) -> Result<ExitCode> {
     let mut agree = true;
     for oracle in chosen {
         let (about, params) = terminal::job(layout, &format!("{}.{}", oracle.app, oracle.job))?;
+        if let Some(why) = oracle.refusal(&params) {
+            out::line(format!("{}: NOT COMPARED: {why}", oracle.name()));
+            agree = false;
+            continue;
+        }
         let since = unmixed_since(&config, oracle, &about)?;
         let verdict = compare(&config, oracle, &params, (options, since))?;
         let Verdict { records, late, dead, windows, open, differences } = &verdict;
@@ -133,6 +138,7 @@ fn unmixed_since(config: &ClientConfig, oracle: &Oracle, about: &JobDescriptor) 
             longest = longest.max(match (oracle.windows)(&before) {
                 Windows::Sliding { size, .. } => size,
                 Windows::Session { gap } => gap,
+                Windows::Unknown => 0,
             });
             since = record.issued_at_ms + longest + jobs::lateness(&before) + OUT_OF_ORDER;
             before = now;
