@@ -9,6 +9,7 @@
 pub mod app;
 pub mod chart;
 pub mod components;
+pub mod field;
 pub mod format;
 pub mod net;
 pub mod page;

@@ -90,7 +90,9 @@ impl Plan<'_> {
         specs
     }
 
-    fn spec(&self, name: String, program: Program, ready: Ready, patience_s: u64) -> Spec {
+    fn spec(&self, name: String, mut program: Program, ready: Ready, patience_s: u64) -> Spec {
+        // Also of programs that are not ours: by it they are found in `/proc`.
+        program.env.push(("MILLRACE_COMPONENT".to_owned(), name.clone()));
         let ports = catalogue(self.ports, self.workers)
             .into_iter()
             .find_map(|(component, ports)| (component == name).then_some(ports))
@@ -120,18 +122,8 @@ impl Plan<'_> {
     }
 
     /// One of our own programs; `metrics` is where it serves `/health` and `/metrics`.
-    fn own(
-        &self,
-        component: &str,
-        program: &str,
-        args: &[&str],
-        metrics: Option<u16>,
-        env: Vec<(String, String)>,
-    ) -> Program {
-        let mut all = vec![
-            ("MILLRACE_COMPONENT".to_owned(), component.to_owned()),
-            ("MILLRACE_LOG_FORMAT".to_owned(), "json".to_owned()),
-        ];
+    fn own(&self, program: &str, args: &[&str], metrics: Option<u16>, env: Vec<(String, String)>) -> Program {
+        let mut all = vec![("MILLRACE_LOG_FORMAT".to_owned(), "json".to_owned())];
         all.extend(metrics.map(|port| ("MILLRACE_HTTP_ADDR".to_owned(), format!("127.0.0.1:{port}"))));
         all.extend(connection::kafka_env(self.ports, self.credentials));
         all.extend(env);
@@ -159,20 +151,20 @@ impl Plan<'_> {
             let chosen: Vec<String> = self.backends.iter().map(ToString::to_string).collect();
             env.push(("MILLRACE_STATE_BACKEND".to_owned(), chosen.join(",")));
         }
-        let program = self.own(&name, "millrace-processor", &["run"], Some(port), env);
+        let program = self.own("millrace-processor", &["run"], Some(port), env);
         Spec { eager: true, ..self.spec(name, program, Self::healthy(port), 10) }
     }
 
     fn indexer(&self) -> Spec {
         let port = self.ports.indexer();
         let env = connection::elasticsearch_env(self.ports, self.credentials);
-        let program = self.own("indexer", "millrace-processor", &["index"], Some(port), env);
+        let program = self.own("millrace-processor", &["index"], Some(port), env);
         self.spec("indexer".to_owned(), program, Self::healthy(port), 10)
     }
 
     fn producers(&self) -> Spec {
         let port = self.ports.producers();
-        let program = self.own("producers", "millrace-producers", &[], Some(port), Vec::new());
+        let program = self.own("millrace-producers", &[], Some(port), Vec::new());
         self.spec("producers".to_owned(), program, Self::healthy(port), 10)
     }
 
@@ -188,7 +180,7 @@ impl Plan<'_> {
         if let Some(password) = self.admin_password {
             env.push(("MILLRACE_ADMIN_PASSWORD".to_owned(), password.to_owned()));
         }
-        let program = self.own("gateway", "millrace-gateway", &[], None, env);
+        let program = self.own("millrace-gateway", &[], None, env);
         self.spec("gateway".to_owned(), program, Self::healthy(port), 10)
     }
 }

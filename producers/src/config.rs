@@ -40,8 +40,9 @@ pub struct GenerateArgs {
     /// Events/s of `user-events` until a command says otherwise, 0 to 50000.
     #[arg(long, env = "MILLRACE_RATE_USER_EVENTS", default_value_t = 10.0, value_parser = rate)]
     pub rate_user_events: f64,
-    /// Readings/s of `system-metrics` until a command says otherwise, 0 to 50000.
-    #[arg(long, env = "MILLRACE_RATE_SYSTEM_METRICS", default_value_t = 1.0, value_parser = rate)]
+    /// Readings/s of `system-metrics`, of the machine and each process of the platform by turns, until a command says otherwise,
+    /// 0 to 50000.
+    #[arg(long, env = "MILLRACE_RATE_SYSTEM_METRICS", default_value_t = 10.0, value_parser = rate)]
     pub rate_system_metrics: f64,
     /// Number of users, who visit the shop and pay by card.
     #[arg(long, env = "MILLRACE_USERS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -130,7 +131,7 @@ mod tests {
         let rates = (config.generate.rate_transactions, config.generate.rate_orders);
         assert_eq!((rates, config.generate.customers), ((10.0, 10.0), 50_000));
         let rates = (config.generate.rate_user_events, config.generate.rate_system_metrics);
-        assert_eq!((rates, config.generate.users), ((10.0, 1.0), 10_000));
+        assert_eq!((rates, config.generate.users), ((10.0, 10.0), 10_000));
         assert!(Config::try_parse_from(["p", "--late-share", "2"]).is_err());
         assert!(Config::try_parse_from(["p", "--rate-iot-sensors", "50001"]).is_err());
     }

@@ -1,3 +1,4 @@
+use std::f64::consts::TAU;
 use std::io;
 
 use millrace_wire::Timestamp;
@@ -28,6 +29,13 @@ impl Record {
 
 /// Share of events that are of the hot key while there is one.
 pub(crate) const HOT: f64 = 0.8;
+
+/// How much goes on, 0 to 1, where it is `ahead` hours later than in UTC: most of it at `peak` o'clock, and twelve hours from
+/// then less by `depth`.
+pub(crate) fn by_hour(at: Timestamp, ahead: f64, peak: f64, depth: f64) -> f64 {
+    let hour = at.millis() as f64 / 3_600_000.0 + ahead;
+    1.0 - depth * (1.0 - (TAU * (hour - peak) / 24.0).cos()) / 2.0
+}
 
 /// Two digits after the point, as sensors and tills write them.
 pub(crate) fn rounded(value: f64) -> f64 {

@@ -30,6 +30,7 @@ pub mod orders;
 pub mod pace;
 pub mod population;
 pub mod process;
+pub mod processes;
 pub mod provoked;
 mod random;
 pub mod stream;

@@ -1,7 +1,7 @@
 //! `orders`: what customers of a shop order.
 //!
 //! Few customers order often, most seldom (Zipf). Each has a budget and a favourite category, which follow from the seed
-//! and the customer's number; an order is one to four articles of one category at prices around its usual one. The amount
+//! and the customer's number; an order is one to four articles of one category, the favourite one or what it is the hour for, at prices around its usual one. The amount
 //! is the sum of its items.
 
 use std::io;
@@ -12,20 +12,24 @@ use millrace_wire::scenario::Scenario;
 use millrace_wire::{Timestamp, topic};
 use serde_json::json;
 
-use crate::generator::{HOT, rounded};
+use crate::generator::{HOT, by_hour, rounded};
 use crate::{Generator, Random, Record, Reference, Zipf};
 
-/// Categories with the median price of an article, dollars.
-const CATEGORIES: [(&str, f64); 8] = [
-    ("groceries", 9.0),
-    ("books", 16.0),
-    ("beauty", 19.0),
-    ("toys", 24.0),
-    ("clothing", 38.0),
-    ("sports", 52.0),
-    ("home", 64.0),
-    ("electronics", 140.0),
+/// Categories with the median price of an article, dollars, and the hour (UTC) at which most is ordered of them.
+const CATEGORIES: [(&str, f64, f64); 8] = [
+    ("groceries", 9.0, 17.0),
+    ("books", 16.0, 22.0),
+    ("beauty", 19.0, 10.0),
+    ("toys", 24.0, 15.0),
+    ("clothing", 38.0, 20.0),
+    ("sports", 52.0, 7.0),
+    ("home", 64.0, 12.0),
+    ("electronics", 140.0, 21.0),
 ];
+/// How much less of a category is ordered twelve hours from then, beside what its friends order at any hour.
+const QUIET: f64 = 0.7;
+/// How often one thinks again of what it is the hour for.
+const THINKS: u32 = 8;
 /// Share of a customer's orders that are of the favourite category, beside those that chance puts there.
 const LOYALTY: f64 = 0.55;
 /// Share of orders that are of a spree, its customer, and how many times the usual is bought.
@@ -85,9 +89,24 @@ impl Generator for Orders {
         let mut habits = Random::new(self.seed, 1_000_000 + customer as u64);
         let (favourite, budget) = (habits.unit(), habits.log_normal(1.0, BUDGETS));
         let random = &mut self.random;
-        let choice = if random.unit() < LOYALTY { favourite } else { random.unit() };
-        let (category, price) =
-            CATEGORIES.get((choice * CATEGORIES.len() as f64) as usize).copied().unwrap_or(("other", 20.0));
+        let pick = |choice: f64| {
+            CATEGORIES
+                .get((choice * CATEGORIES.len() as f64) as usize)
+                .copied()
+                .unwrap_or(("other", 20.0, 12.0))
+        };
+        let (category, price, _) = if random.unit() < LOYALTY {
+            pick(favourite)
+        } else {
+            let mut chosen = pick(random.unit());
+            for _ in 0..THINKS {
+                if random.unit() < by_hour(event_time, 0.0, chosen.2, QUIET) {
+                    break;
+                }
+                chosen = pick(random.unit());
+            }
+            chosen
+        };
         let mut cents = 0;
         let articles = 1 + (random.unit() * random.unit() * 4.0) as usize;
         let items = (0..articles).map(|_| {
@@ -149,7 +168,7 @@ mod tests {
                 .map(|i| i["price"].as_f64().unwrap() * i["quantity"].as_f64().unwrap())
                 .sum();
             assert!((sum - order.amount).abs() < 0.005, "{order:?}");
-            assert!(order.amount > 0.0 && CATEGORIES.iter().any(|(name, _)| *name == order.category));
+            assert!(order.amount > 0.0 && CATEGORIES.iter().any(|(name, ..)| *name == order.category));
         }
         let all = orders(5_000);
         assert_eq!(all.iter().map(|o| &o.order_id).collect::<BTreeSet<_>>().len(), all.len());
@@ -194,11 +213,29 @@ mod tests {
         assert!((300..1_000).contains(&most), "{most}");
         assert!(customers.len() > 20_000, "{}", customers.len());
         let favourite = |orders: &Vec<_>| {
-            let count = |(name, _): &(&str, f64)| orders.iter().filter(|category| *category == name).count();
+            let count =
+                |(name, ..): &(&str, f64, f64)| orders.iter().filter(|category| *category == name).count();
             CATEGORIES.iter().map(count).max().unwrap() as f64 / orders.len() as f64
         };
         for orders in customers.values().filter(|orders| orders.len() > 100) {
             assert!((0.4..0.8).contains(&favourite(orders)), "{}", favourite(orders));
+        }
+    }
+
+    #[test]
+    fn what_is_ordered_follows_the_hour() {
+        let mut generator = Orders::new(42, 50_000);
+        let mut share = |hour: i64, category: &str| {
+            let next = |i| {
+                let mut record = Record::default();
+                generator.next(Timestamp(1_717_200_000_000 + hour * 3_600_000 + i), &mut record).unwrap();
+                serde_json::from_slice::<Order>(&record.value).unwrap()
+            };
+            (0..20_000).map(next).filter(|order| order.category == category).count() as f64 / 20_000.0
+        };
+        for (category, _, peak) in CATEGORIES {
+            let (most, least) = (share(peak as i64, category), share(peak as i64 + 12, category));
+            assert!(most > 1.15 * least, "{category}: {most}, {least}");
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Who there is: users and merchants, the same for every stream.
 //!
 //! Everything about one of them follows from the seed and the number: nothing is kept. Few users do much, most little (Zipf).
+//! Each does most in the evening, by the sun at home: how many do something follows from the rates, who does from the hour.
 //! A user lives near a city and now and then spends some days at another one; who is on the way there does nothing.
 
 use compact_str::{CompactString, format_compact};
 use millrace_wire::event::{Location, Merchant, User};
 use millrace_wire::{Timestamp, topic};
 
-use crate::generator::rounded;
+use crate::generator::{by_hour, rounded};
 use crate::{Random, Record, Reference, Zipf};
 
 /// A city.
@@ -62,6 +63,10 @@ const STAY_MS: i64 = 3 * 86_400_000;
 const WAY_MS: i64 = 86_400_000;
 /// Share of stays that are not at home.
 const AWAY: f64 = 0.04;
+/// When users do most, o'clock where they live.
+const EVENING: f64 = 19.0;
+/// How many are asked before one who would rather sleep does something.
+const ASKED: u32 = 8;
 const MERCHANTS: u32 = 200;
 /// What merchants sell, and their usual amount.
 const CATEGORIES: [(&str, f64); 8] = [
@@ -131,9 +136,17 @@ impl Population {
         Self { seed, size: users, users: Zipf::new(users, EXPONENT), merchants: Zipf::new(MERCHANTS, 1.0) }
     }
 
-    /// Somebody, the active ones more often.
-    pub fn somebody(&self, random: &mut Random) -> Person {
-        self.person(self.users.pick(random))
+    /// Somebody, the active ones more often, and those more often for whom it is evening: twelve hours from then each does less
+    /// by the share `night`.
+    pub fn somebody(&self, at: Timestamp, night: f64, random: &mut Random) -> Person {
+        let mut person = self.person(self.users.pick(random));
+        for _ in 0..ASKED {
+            if random.unit() < by_hour(at, person.home.at.lon / 15.0, EVENING, night) {
+                break;
+            }
+            person = self.person(self.users.pick(random));
+        }
+        person
     }
 
     /// The most active user.
@@ -292,5 +305,18 @@ mod tests {
         }
         let share = f64::from(away) / f64::from(all);
         assert!((0.01..0.06).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn who_does_something_follows_the_sun() {
+        let (population, mut random) = (Population::new(42, 10_000), Random::new(42, 1));
+        let mut americans = |hour: i64| {
+            let all =
+                (0..20_000).map(|_| population.somebody(Timestamp(START + hour * HOUR), 0.7, &mut random));
+            all.filter(|person| person.home.country == "US").count() as f64 / 20_000.0
+        };
+        let (night, morning) = (americans(1), americans(11));
+        // 6 of 16 cities, if it were the same hour everywhere.
+        assert!(night > 0.42 && morning < 0.33, "1 h UTC: {night}, 11 h: {morning}");
     }
 }

@@ -1,7 +1,7 @@
 //! `transactions`: payments by card, and movements on bank accounts.
 //!
 //! Who pays whom follows the [population](crate::population): amounts are log-normal around what the merchant usually takes,
-//! higher or lower as the user's segment spends, in the merchant's currency. Few accounts see much, most little (Zipf):
+//! higher or lower as the user's segment spends, in the merchant's currency. Who pays follows the hour of the day. Few accounts see much, most little (Zipf):
 //! withdrawals (negative), and now and then a larger deposit.
 
 use std::io;
@@ -15,6 +15,8 @@ use crate::generator::{HOT, rounded};
 use crate::population::Population;
 use crate::{Generator, Random, Record, Reference, Zipf};
 
+/// By how much less users pay at night than in the evening: not so much that those who are awake pay too often.
+const NIGHT: f64 = 0.3;
 /// Share of bank transactions.
 const BANK: f64 = 0.4;
 /// Share of deposits among those.
@@ -80,8 +82,11 @@ impl Transactions {
     }
 
     fn card(&mut self, timestamp: Timestamp) -> CardTransaction {
-        let user =
-            if self.hot() { self.population.first() } else { self.population.somebody(&mut self.random) };
+        let user = if self.hot() {
+            self.population.first()
+        } else {
+            self.population.somebody(timestamp, NIGHT, &mut self.random)
+        };
         let merchant = self.population.somewhere(&mut self.random);
         let usual = merchant.category.1 * user.segment.1;
         let random = &mut self.random;
@@ -261,5 +266,25 @@ mod tests {
         }
         let alerts = minutes.values().filter(|sum| **sum > 5_000.0).count();
         assert!(alerts < 60, "{alerts} in an hour");
+    }
+
+    /// Whoever is awake: nobody's card is used much more often than at other hours, or `VELOCITY` would be the rule.
+    #[test]
+    fn who_pays_follows_the_hour_but_nobody_pays_too_often() {
+        let mut generator = Transactions::new(42, 10_000, 50_000);
+        let mut record = Record::default();
+        for hour in [1, 4, 7, 10, 13, 16, 19, 22] {
+            let mut payments = BTreeMap::<CompactString, u32>::new();
+            for i in 0..36_000 {
+                let at = Timestamp(1_717_200_000_000 + hour * 3_600_000 + i * 100);
+                generator.next(at, &mut record).unwrap();
+                if let Transaction::Card(card) = Transaction::from_json(&record.value).unwrap() {
+                    *payments.entry(card.user_id).or_default() += 1;
+                }
+            }
+            let (most, all) = (payments.values().max().unwrap(), payments.values().sum::<u32>());
+            // 0.5 % if the hour did not matter.
+            assert!(f64::from(*most) < 0.0075 * f64::from(all), "{most} of {all} at {hour} h");
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A visit follows a funnel: it begins at a page, looks around, perhaps signs in, fills a cart, goes to the checkout, buys; most
 //! end before that. Between two events of a visit its user thinks for some seconds of event time. What is due next goes on; when
-//! nothing is due, somebody new comes: so there are as many visits under way as the rate has room for.
+//! nothing is due, somebody new comes: so there are as many visits under way as the rate has room for. Who comes follows the
+//! hour of the day ([`Population::somebody`]).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,6 +23,8 @@ const THINK_MS: (f64, f64) = (6_000.0, 0.6);
 const GIVEN_UP_MS: i64 = 60_000;
 /// Share of visits by a user who is at two places.
 const TWO_PLACES: f64 = 0.2;
+/// By how much less users visit at night than in the evening.
+const NIGHT: f64 = 0.7;
 /// How often somebody else is asked.
 const TRIES: u32 = 20;
 const PRODUCTS: u32 = 40;
@@ -112,12 +115,13 @@ impl UserEvents {
             }
             _ => {}
         }
-        let mut person = self.population.somebody(&mut self.random);
+        let now = Timestamp(self.now);
+        let mut person = self.population.somebody(now, NIGHT, &mut self.random);
         for _ in 0..TRIES {
-            if let Some(place) = person.place(Timestamp(self.now)) {
+            if let Some(place) = person.place(now) {
                 return (person.id, place);
             }
-            person = self.population.somebody(&mut self.random);
+            person = self.population.somebody(now, NIGHT, &mut self.random);
         }
         let home = person.home();
         (person.id, home)

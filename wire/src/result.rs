@@ -145,8 +145,9 @@ pub struct ConsecutiveHigh {
     pub sensor_id: CompactString,
     /// Location of the last reading.
     pub location: CompactString,
-    /// All readings are above it, percent.
-    pub threshold: f64,
+    /// All readings are above it, percent; none if another pattern is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
     /// The readings in the order of event time, percent.
     pub values: Vec<f64>,
     /// Event time of the first.

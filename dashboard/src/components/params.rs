@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use wasm_bindgen_futures::spawn_local;
 
 use super::controls::Outcome;
+use crate::field::{self, Kind};
 use crate::format;
 use crate::net::rest;
 use crate::page::Page;
@@ -231,17 +232,17 @@ impl Field {
                 number.as_f64().map_or_else(|| number.to_string(), |float| float.to_string())
             }
             Some(Value::Array(items)) => format::list(&items),
-            Some(other) => other.to_string(),
+            Some(other @ Value::Bool(_)) => other.to_string(),
+            Some(other) => field::json(&other),
             None => String::new(),
         });
         let edit = move |value: Value| edits.update(|e| drop(e.insert(name.get_value(), value)));
-        let kind = self.text("type").unwrap_or_default();
+        let wrong = RwSignal::new(None::<String>);
         let input_id = format!("param-{}-{}", self.job, self.name);
         let disabled = move || !page.may_operate();
-        let input = match (kind.as_str(), self.property.get("enum").and_then(Value::as_array).cloned()) {
-            (_, Some(options)) => {
-                let options = options.iter().map(|option| {
-                    let text = option.as_str().map_or_else(|| option.to_string(), str::to_owned);
+        let input = match Kind::of(&self.property) {
+            Kind::Choice(options) => {
+                let options = options.into_iter().map(|text| {
                     let same = text.clone();
                     let label = text.clone();
                     view! { <option value=text prop:selected=move || shown.get() == same>{label}</option> }
@@ -253,14 +254,13 @@ impl Field {
                 }
                 .into_any()
             }
-            ("boolean", None) => view! {
+            Kind::Check => view! {
                 <input id=input_id.clone() data-testid=input_id.clone() type="checkbox" disabled=disabled
                     prop:checked=move || value.get() == Some(Value::Bool(true))
                     on:change=move |e| edit(event_target_checked(&e).into())/>
             }
             .into_any(),
-            ("number" | "integer", None) => {
-                let whole = kind == "integer";
+            Kind::Number { whole } => {
                 let typed = move |event: leptos::ev::Event| {
                     let text = event_target_value(&event);
                     match (text.parse::<i64>(), text.parse::<f64>()) {
@@ -277,13 +277,27 @@ impl Field {
                 }
                 .into_any()
             }
-            ("array", None) => view! {
+            Kind::List => view! {
                 <input id=input_id.clone() data-testid=input_id.clone() type="text" disabled=disabled
                     placeholder="names, with commas between them"
                     prop:value=move || shown.get() on:change=move |e| edit(format::listed(&event_target_value(&e)))/>
             }
             .into_any(),
-            _ => view! {
+            Kind::Json => {
+                let typed = move |event| match field::typed_json(&event_target_value(&event)) {
+                    Ok(value) => {
+                        wrong.set(None);
+                        edit(value);
+                    }
+                    Err(text) => wrong.set(Some(text)),
+                };
+                view! {
+                    <textarea id=input_id.clone() data-testid=input_id.clone() rows="4" spellcheck="false"
+                        placeholder="JSON, or nothing" disabled=disabled prop:value=move || shown.get() on:change=typed/>
+                }
+                .into_any()
+            }
+            Kind::Text => view! {
                 <input id=input_id.clone() data-testid=input_id.clone() type="text" disabled=disabled
                     prop:value=move || shown.get() on:input=move |e| edit(event_target_value(&e).into())/>
             }
@@ -323,7 +337,7 @@ impl Field {
         });
         let speak = |text: String| match (to_ms, text.parse::<i64>()) {
             (Some(factor), Ok(number)) => format::span(number.saturating_mul(factor)),
-            _ if text == "[]" => "none".to_owned(),
+            _ if text == "[]" || text == "null" => "none".to_owned(),
             _ => text,
         };
         let limits = match (self.text("minimum"), self.text("maximum"), self.text("default")) {
@@ -339,6 +353,7 @@ impl Field {
                 <span class="input">{input}<span class="unit">{unit}</span>{meaning}</span>
             </div>
             {quick}
+            {move || wrong.get().map(|text| view! { <p class="ack bad" role="alert">"✕ "{text}" It is not applied."</p> })}
             <p class="quiet help">{self.text("description")}{limits}</p>
         }
         .into_any()

@@ -40,6 +40,17 @@ pub struct Oracle {
 }
 
 impl Oracle {
+    /// Why there is nothing to compare under these parameters.
+    pub fn refusal(&self, params: &Params) -> Option<String> {
+        let type_in_force = params.get("window").cloned().unwrap_or_default();
+        match (self.windows)(params) {
+            Windows::Sliding { .. } => None,
+            // What came in time for a part of a session only is two results in the stream and one in batch.
+            Windows::Session { .. } if self.merge.is_some() => None,
+            _ => Some(format!("its windows are {type_in_force} now, which can't be recomputed for this job")),
+        }
+    }
+
     /// What it is called in what is said about it.
     pub fn name(&self) -> String {
         let which = self.which.map(|which| format!(" ({which})"));
@@ -73,6 +84,8 @@ pub enum Windows {
         /// Gap.
         gap: i64,
     },
+    /// Of a type that is not known here.
+    Unknown,
 }
 
 /// An expected value.
@@ -167,6 +180,7 @@ pub fn group(
                 starts.for_each(|start| put((start, start + size), placed));
             }
         }
+        Windows::Unknown => {}
         Windows::Session { gap } => {
             for session in rows.chunk_by(|a, b| a.row.key == b.row.key && b.row.at - a.row.at <= gap) {
                 let (Some(first), Some(last)) = (session.first(), session.last()) else { continue };

@@ -32,11 +32,12 @@ impl Change {
         let length = match (oracle.windows)(before) {
             Windows::Sliding { size, .. } => size,
             Windows::Session { gap } => gap,
+            Windows::Unknown => 0,
         };
         // The first new window starts so much later at most.
         let border = match (oracle.windows)(now) {
             Windows::Sliding { slide, .. } => slide,
-            Windows::Session { .. } => 1,
+            Windows::Session { .. } | Windows::Unknown => 1,
         };
         Self { given_at, open_for: border + length + fields::lateness(before), seen: None }
     }
@@ -67,7 +68,7 @@ mod tests {
     /// Changes of the window size, s, each with when it was given; and records, (created, event time).
     fn of(sizes: &[(i64, i64)], records: &[(i64, i64)]) -> Unmixed {
         let averages = jobs::ALL.iter().find(|oracle| oracle.job == "humidity-average").unwrap();
-        let params = |size: i64| json!({"window_size_s": size}).as_object().unwrap().clone();
+        let params = |size: i64| json!({"window": "tumbling", "window_size_s": size}).as_object().unwrap().clone();
         let mut before = 300;
         let mut changes = Vec::new();
         for (given_at, size) in sizes {

@@ -51,7 +51,7 @@ pub fn seconds(params: &Params, field: &str) -> i64 {
 }
 
 /// Windows of the size that most jobs' parameters name.
-pub fn tumbling(params: &Params) -> Windows {
+pub fn short(params: &Params) -> Windows {
     windows_of(params, "window_size_s")
 }
 
@@ -60,10 +60,15 @@ pub fn long(params: &Params) -> Windows {
     windows_of(params, "long_window_size_s")
 }
 
-/// Windows of a size that the parameters name.
+/// Windows of the type that is in force, and of a size that the parameters name. A type that is not known here lies nowhere.
 pub fn windows_of(params: &Params, size: &str) -> Windows {
     let size = seconds(params, size).max(1);
-    Windows::Sliding { size, slide: size }
+    match params.get("window").and_then(Value::as_str) {
+        Some("tumbling") => Windows::Sliding { size, slide: size },
+        Some("sliding") => Windows::Sliding { size, slide: seconds(params, "slide_s").max(1) },
+        Some("session") => Windows::Session { gap: seconds(params, "gap_s").max(1) },
+        _ => Windows::Unknown,
+    }
 }
 
 /// The window that a result names, if it is of the size that is in force.

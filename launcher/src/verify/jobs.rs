@@ -6,7 +6,7 @@ use millrace_wire::topic;
 use serde_json::{Value, json};
 
 use super::batch::{Expect, Fields, Oracle, Params, Row, Window, Windows};
-use super::fields::{at, bank, bounds, count, long, name, row, seconds, sum, text, tumbling, window_from};
+use super::fields::{at, bank, bounds, count, long, name, row, seconds, short, sum, text, window_from};
 
 /// Every job that can be verified.
 pub const ALL: [Oracle; 10] = [
@@ -18,7 +18,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &[topic::IOT_SENSORS],
         output: topic::SENSOR_AVERAGES,
         global: false,
-        windows: tumbling,
+        windows: short,
         row: |reading| {
             let humidity = text(reading, "deviceType")? == "humidity";
             let row = humidity.then(|| row(text(reading, "sensorId")?, reading, "value"))??;
@@ -48,7 +48,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &[topic::TRANSACTIONS],
         output: topic::ACCOUNT_BALANCES,
         global: false,
-        windows: tumbling,
+        windows: short,
         row: bank,
         expected: |rows, _| Some(vec![("balance", Expect::Number(sum(rows)))]),
         result: |result, params| Some((name(result, "account")?, bounds(result, params, "window_size_s")?)),
@@ -65,7 +65,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &[topic::TRANSACTIONS],
         output: topic::FRAUD_ALERTS,
         global: false,
-        windows: tumbling,
+        windows: short,
         row: bank,
         expected: |rows, params| {
             let total: f64 = rows.iter().map(|row| row.number.abs()).sum();
@@ -88,7 +88,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &[topic::ORDERS],
         output: topic::ANALYTICS,
         global: false,
-        windows: tumbling,
+        windows: short,
         row: |order| row(name(order, "customerId")?, order, "amount"),
         expected: |rows, _| Some(vec![("orders", count(rows)), ("total_spent", Expect::Number(sum(rows)))]),
         result: |result, params| {
@@ -108,7 +108,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &[topic::ORDERS],
         output: topic::ANALYTICS,
         global: true,
-        windows: tumbling,
+        windows: short,
         row: |order| row("all".to_owned(), order, "amount"),
         expected: |rows, _| {
             let mean = Expect::Number(sum(rows) / rows.len() as f64);
@@ -127,7 +127,7 @@ pub const ALL: [Oracle; 10] = [
         partial: Some(two_sums),
         late_times: 1,
     },
-    traffic(Some("short windows"), 1, tumbling, |result, params| views(result, params, "window_size_s")),
+    traffic(Some("short windows"), 1, short, |result, params| views(result, params, "window_size_s")),
     traffic(Some("long windows"), 2, long, |result, params| views(result, params, "long_window_size_s")),
     Oracle {
         app: "activity",
@@ -137,10 +137,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &ACTIVITY,
         output: topic::MERCHANT_TRENDS,
         global: true,
-        windows: |params| Windows::Sliding {
-            size: seconds(params, "window_size_s").max(1),
-            slide: seconds(params, "slide_s").max(1),
-        },
+        windows: short,
         row: |payment| {
             let card = payment.get("account").is_none();
             card.then(|| row(text(payment, "merchantId")?, payment, "amount"))?
@@ -165,7 +162,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &ACTIVITY,
         output: topic::USER_SESSIONS,
         global: false,
-        windows: |params| Windows::Session { gap: seconds(params, "gap_s").max(1) },
+        windows: short,
         row: |event| {
             let stage = match text(event, "eventType")?.as_str() {
                 "add_to_cart" => 1.0,
@@ -213,7 +210,7 @@ pub const ALL: [Oracle; 10] = [
         streams: &ACTIVITY,
         output: topic::HOST_STATS,
         global: false,
-        windows: tumbling,
+        windows: short,
         row: |metrics| {
             let row = row(text(metrics, "host")?, metrics, "cpu")?;
             let errors = metrics.get("errors").and_then(Value::as_f64).unwrap_or(0.0);
@@ -325,4 +322,28 @@ fn quantiles(fields: [&'static str; 3], mut values: Vec<f64>) -> Option<Fields> 
         Some(Expect::Between(low * 0.99, high * 1.01))
     };
     fields.into_iter().zip([0.5, 0.95, 0.99]).map(|(field, q)| Some((field, quantile(q)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(window: &str) -> Params {
+        let params = json!({"window": window, "window_size_s": 60, "long_window_size_s": 300, "slide_s": 10, "gap_s": 30});
+        params.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn windows_are_those_of_the_type_in_force_and_sessions_are_compared_where_they_can_be_united() {
+        for oracle in &ALL {
+            let size = if oracle.which == Some("long windows") { 300_000 } else { 60_000 };
+            let lie = |window| (oracle.windows)(&params(window));
+            assert_eq!(lie("tumbling"), Windows::Sliding { size, slide: size });
+            assert_eq!(lie("sliding"), Windows::Sliding { size, slide: 10_000 });
+            assert_eq!(lie("session"), Windows::Session { gap: 30_000 });
+            let compared = ["tumbling", "sliding", "session", "global"]
+                .map(|window| oracle.refusal(&params(window)).is_none());
+            assert_eq!(compared, [true, true, oracle.job == "sessions", false], "{}", oracle.name());
+        }
+    }
 }

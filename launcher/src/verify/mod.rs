@@ -64,6 +64,11 @@ pub fn verify(layout: &Layout, options: &Options) -> Result<ExitCode> {
     let mut agree = true;
     for oracle in chosen {
         let (about, params) = terminal::job(layout, &format!("{}.{}", oracle.app, oracle.job))?;
+        if let Some(why) = oracle.refusal(&params) {
+            out::line(format!("{}: NOT COMPARED: {why}", oracle.name()));
+            agree = false;
+            continue;
+        }
         let changes = changes(&config, oracle, &about)?;
         let verdict = compare(&config, oracle, &params, (options.range, changes))?;
         let Verdict { records, late, dead, windows, open, differences } = &verdict;

@@ -177,6 +177,13 @@ impl<K: Ord + Hash + Clone> Deadlines<K> {
         Some((time, key))
     }
 
+    /// All deadlines come so much earlier.
+    pub fn bring_forward(&mut self, by: i64) {
+        let due = std::mem::take(&mut self.due);
+        self.due = due.into_iter().map(|(time, key)| (time.saturating_sub(by), key)).collect();
+        self.at.values_mut().for_each(|time| *time = time.saturating_sub(by));
+    }
+
     /// Takes all back.
     pub fn clear(&mut self) {
         self.due.clear();

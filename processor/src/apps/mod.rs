@@ -6,20 +6,15 @@ pub mod bench;
 pub mod commerce;
 #[cfg(test)]
 mod fuzz;
+mod parameters;
 pub mod sensors;
 
-use std::fmt::Display;
-
-use garde::Validate;
 use millrace_core::Application;
 use millrace_core::stream::Origin;
 use millrace_core::task::SourceKind;
 use millrace_core::watermark::Order;
-use millrace_core::window::WindowSpec;
 use millrace_wire::result::Evidence;
-use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 /// Every app that a worker runs unless told which.
 pub const ALL: &[&dyn Application] = &[&activity::APP, &bank::APP, &commerce::APP, &sensors::APP];
@@ -58,47 +53,6 @@ fn json<T: DeserializeOwned>(value: &[u8]) -> serde_json::Result<T> {
 /// A record that an alert rests on, by its origin.
 fn evidence(origin: Option<Origin>) -> Option<Evidence> {
     origin.map(|o| Evidence { topic: o.topic.into(), partition: o.partition, offset: o.offset })
-}
-
-/// Length of a window. A change applies to new windows; open ones finish under their own length.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
-#[serde(transparent)]
-#[schemars(inline, title = "Window size", extend("x-unit" = "s"))]
-#[garde(transparent)]
-struct WindowSize(#[garde(range(min = 1, max = 86_400))] i64);
-
-impl WindowSize {
-    fn tumbling(self) -> WindowSpec {
-        WindowSpec::tumbling(self.ms())
-    }
-
-    fn ms(self) -> i64 {
-        self.0 * 1_000
-    }
-}
-
-/// How long after its end a window still takes late records; each gives a corrected result.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
-#[serde(transparent)]
-#[schemars(inline, title = "Allowed lateness", extend("x-unit" = "s"))]
-#[garde(transparent)]
-struct Lateness(#[garde(range(min = 0, max = 3_600))] i64);
-
-impl Lateness {
-    fn ms(self) -> i64 {
-        self.0 * 1_000
-    }
-}
-
-/// For parameters: refuses a limit that lies below the one before it.
-fn not_below<T: PartialOrd + Display>(lower: &T) -> impl FnOnce(&T, &()) -> garde::Result + '_ {
-    move |limit, ()| {
-        if limit >= lower {
-            Ok(())
-        } else {
-            Err(garde::Error::new(format!("below the limit before it, which is {lower}")))
-        }
-    }
 }
 
 /// A time span for people: `1 minute`, `90 seconds`.
@@ -233,37 +187,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn windows_are_described_with_limits_and_units() {
-        let mut jobs = 0;
-        for job in ALL.iter().flat_map(|app| app.descriptors()) {
-            let properties = &job.schema["properties"];
-            let Some(size) = properties.get("window_size_s") else { continue };
-            jobs += 1;
-            assert_eq!(
-                (&size["minimum"], &size["maximum"]),
-                (&1.into(), &86_400.into()),
-                "{}: {size}",
-                job.name
-            );
-            assert_eq!(
-                (&size["x-unit"], &size["title"]),
-                (&"s".into(), &"Window size".into()),
-                "{}",
-                job.name
-            );
-            assert!(size["default"].is_i64() && size["description"].is_string(), "{}: {size}", job.name);
-            let lateness = &properties["allowed_lateness_s"];
-            assert_eq!(
-                (&lateness["maximum"], &lateness["x-unit"]),
-                (&3_600.into(), &"s".into()),
-                "{}",
-                job.name
-            );
-        }
-        assert_eq!(jobs, 8);
     }
 
     #[test]

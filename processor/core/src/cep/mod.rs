@@ -37,6 +37,7 @@ mod compiler;
 mod condition;
 mod dryrun;
 mod event;
+mod fields;
 mod introspection;
 mod limits;
 mod matcher;

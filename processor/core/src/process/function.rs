@@ -43,8 +43,9 @@ pub trait ProcessFunction<P, I> {
     ) {
     }
 
-    /// How long state lives. Asked once.
-    fn ttl(&self) -> Option<Ttl> {
+    /// How long state lives, under these parameters. State of a function that says none under the default parameters
+    /// lives for ever; otherwise a change counts for what is there too.
+    fn ttl(&self, _params: &P) -> Option<Ttl> {
         None
     }
 
@@ -53,21 +54,22 @@ pub trait ProcessFunction<P, I> {
 }
 
 /// A closure over a record and the state of its key.
-pub struct MapWithState<F, S, O> {
+pub struct MapWithState<F, T, S, O> {
     map: F,
-    ttl: Option<Ttl>,
+    ttl: Option<T>,
     types: PhantomData<fn(S) -> O>,
 }
 
-impl<F, S, O> MapWithState<F, S, O> {
-    pub(super) fn new(map: F, ttl: Option<Ttl>) -> Self {
+impl<F, T, S, O> MapWithState<F, T, S, O> {
+    pub(super) fn new(map: F, ttl: Option<T>) -> Self {
         Self { map, ttl, types: PhantomData }
     }
 }
 
-impl<P, I, S, O, F> ProcessFunction<P, I> for MapWithState<F, S, O>
+impl<P, I, S, O, F, T> ProcessFunction<P, I> for MapWithState<F, T, S, O>
 where
     S: Default + PartialEq + Serialize + DeserializeOwned,
+    T: Fn(&P) -> Ttl,
     F: Fn(&I, &mut Current<S>, EventTime, &P) -> Option<O>,
 {
     type State = S;
@@ -85,7 +87,7 @@ where
         }
     }
 
-    fn ttl(&self) -> Option<Ttl> {
-        self.ttl
+    fn ttl(&self, params: &P) -> Option<Ttl> {
+        self.ttl.as_ref().map(|ttl| ttl(params))
     }
 }

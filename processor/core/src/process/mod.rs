@@ -76,13 +76,13 @@ use crate::stream::{Keyed, Stream, Then};
 use crate::time::EventTime;
 
 #[allow(clippy::type_complexity)]
-impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
+impl<E, P: Default, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
     /// Hands each record to a function with state and timers of its key.
     pub fn process<F: ProcessFunction<P, I>>(
         self,
         function: F,
     ) -> Stream<E, P, F::Out, Then<Op, Process<K, F, F::State, F::Out>>> {
-        self.stream.then(Process::new(self.key, function.ttl(), function))
+        self.stream.then(Process::new(self.key, function.ttl(&P::default()), function))
     }
 
     /// Makes one record of each, or none, with state of its key.
@@ -103,7 +103,7 @@ impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
     pub fn map_with_state<S, O, F>(
         self,
         map: F,
-    ) -> Stream<E, P, O, Then<Op, Process<K, MapWithState<F, S, O>, S, O>>>
+    ) -> Stream<E, P, O, Then<Op, Process<K, MapWithState<F, fn(&P) -> Ttl, S, O>, S, O>>>
     where
         S: Default + PartialEq + serde::Serialize + serde::de::DeserializeOwned,
         F: Fn(&I, &mut Current<S>, EventTime, &P) -> Option<O>,
@@ -111,13 +111,14 @@ impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
         self.process(MapWithState::new(map, None))
     }
 
-    /// As [`Keyed::map_with_state`], with a time to live of the state.
-    pub fn map_with_state_ttl<S, O, F>(
+    /// As [`Keyed::map_with_state`], with a time to live of the state that `ttl` reads from the parameters.
+    pub fn map_with_state_ttl<S, O, F, T>(
         self,
-        ttl: Ttl,
+        ttl: T,
         map: F,
-    ) -> Stream<E, P, O, Then<Op, Process<K, MapWithState<F, S, O>, S, O>>>
+    ) -> Stream<E, P, O, Then<Op, Process<K, MapWithState<F, T, S, O>, S, O>>>
     where
+        T: Fn(&P) -> Ttl,
         S: Default + PartialEq + serde::Serialize + serde::de::DeserializeOwned,
         F: Fn(&I, &mut Current<S>, EventTime, &P) -> Option<O>,
     {

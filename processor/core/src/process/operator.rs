@@ -116,6 +116,13 @@ where
 
     fn start(&mut self, ctx: &mut Context<'_, P>) {
         self.fired = (ctx.watermark.0, ctx.now);
+        self.params_changed(ctx);
+    }
+
+    fn params_changed(&mut self, ctx: &mut Context<'_, P>) {
+        if let Some(ttl) = self.function.ttl(ctx.params) {
+            self.state.set_ttl(ttl);
+        }
     }
 
     fn tables(&mut self, visit: &mut dyn FnMut(&mut dyn Table)) {

@@ -104,10 +104,13 @@ fn state_with_a_time_to_live_starts_anew_when_it_has_expired() {
         job::<Event, NoParams>("counts", "Counts.")
             .source(|event: &Event| Some(event))
             .key_by(|event| &event.0)
-            .map_with_state_ttl(Ttl::event_time(10), |_, count: &mut Current<u32>, _, _| {
-                **count += 1;
-                Some(**count)
-            })
+            .map_with_state_ttl(
+                |_| Ttl::event_time(10),
+                |_, count: &mut Current<u32>, _, _| {
+                    **count += 1;
+                    Some(**count)
+                },
+            )
             .to(|_| ("out", ""))
     }
     let mut test = Harness::new(counts);
@@ -121,6 +124,58 @@ fn state_with_a_time_to_live_starts_anew_when_it_has_expired() {
     assert_eq!(count(6, 15), (vec![json!(2)], false));
     assert_eq!(count(15, 25), (vec![json!(3)], true), "forgotten by the watermark alone");
     assert_eq!(count(26, 26), (vec![json!(1)], false));
+}
+
+/// How long state lives, ms.
+#[derive(Clone, serde::Serialize, serde::Deserialize, schemars::JsonSchema, garde::Validate)]
+#[serde(default)]
+struct Life {
+    #[garde(skip)]
+    ms: i64,
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self { ms: 10 }
+    }
+}
+
+#[test]
+fn another_time_to_live_counts_for_what_is_there() {
+    fn counts() -> Box<dyn Job<Event>> {
+        job::<Event, Life>("counts", "Counts.")
+            .source(|event: &Event| Some(event))
+            .key_by(|event| &event.0)
+            .map_with_state_ttl(
+                |life: &Life| Ttl::event_time(life.ms),
+                |_, count: &mut Current<u32>, _, _| {
+                    **count += 1;
+                    Some(**count)
+                },
+            )
+            .to(|_| ("out", ""))
+    }
+    for restart in [false, true] {
+        let mut test = Harness::new(counts);
+        let change = |test: &mut Harness<Event>, ms| {
+            test.params(1, &json!({"ms": ms})).unwrap();
+            if restart {
+                test.restore();
+            }
+        };
+        test.record(&("k".to_owned(), 0), 0);
+        change(&mut test, 100);
+        test.watermark(99);
+        test.record(&("k".to_owned(), 0), 99);
+        assert_eq!(test.emitted("out"), [1, 2], "longer");
+        change(&mut test, 5);
+        test.watermark(103);
+        assert!(!test.state_is_empty());
+        test.watermark(104);
+        assert!(test.state_is_empty(), "shorter");
+        test.record(&("k".to_owned(), 0), 105);
+        assert_eq!(test.emitted("out"), [1]);
+    }
 }
 
 #[test]
@@ -179,7 +234,7 @@ fn timers_pass_through_time() {
             ctx.collect(**state);
         }
 
-        fn ttl(&self) -> Option<Ttl> {
+        fn ttl(&self, _: &NoParams) -> Option<Ttl> {
             Some(Ttl::event_time(10))
         }
     }

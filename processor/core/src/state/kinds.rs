@@ -46,6 +46,11 @@ impl<V> ValueState<V> {
 }
 
 impl<V, S: Store<Timed<V>>> ValueState<V, S> {
+    /// Another time to live, for what is there too. State without one stays without.
+    pub fn set_ttl(&mut self, ttl: Ttl) {
+        self.expiry.change(ttl);
+    }
+
     /// The value of a key.
     pub fn get(&mut self, key: &str, moment: Moment) -> Option<&V> {
         if self.expiry.refreshes_on_read() {

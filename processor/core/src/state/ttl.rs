@@ -178,6 +178,16 @@ impl<K: Ord + Hash + Clone> Expiry<K> {
         self.deadlines.clear();
     }
 
+    /// Another time to live, for what is there too. State without one stays without.
+    pub fn change(&mut self, ttl: Ttl) {
+        let Some(own) = &mut self.ttl else { return };
+        let before = std::mem::replace(own, ttl);
+        // With a longer one, a deadline that comes too early is planned again.
+        if ttl.ttl < before.ttl {
+            self.deadlines.bring_forward(before.ttl.saturating_sub(ttl.ttl));
+        }
+    }
+
     /// The entry was last accessed then.
     pub fn plan<Q>(&mut self, key: &Q, accessed: i64, own: impl FnOnce() -> K)
     where

@@ -89,7 +89,7 @@ impl ProcessFunction<NoParams, Event> for Remembered {
         }
     }
 
-    fn ttl(&self) -> Option<Ttl> {
+    fn ttl(&self, _: &NoParams) -> Option<Ttl> {
         Some(self.0)
     }
 }

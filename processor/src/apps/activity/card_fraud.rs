@@ -13,12 +13,12 @@ use millrace_wire::topic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::payment::{Payment, amount};
+use super::payment::{FIELDS, Payment, amount, in_order};
 use super::{Event, seconds_between};
-use crate::apps::not_below;
+use crate::apps::parameters::{compiles, not_below};
 
 /// Live parameters. A change forgets what is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
     /// A payment below this may be a test of the card.
@@ -41,11 +41,29 @@ struct Params {
     #[garde(range(min = 1, max = 86_400))]
     #[schemars(title = "Velocity within", extend("x-unit" = "s"))]
     velocity_s: i64,
+    /// Another pattern of a card that is tried out, over the field `amount` of the payments of a user.
+    /// `null` is the one that the other parameters say.
+    #[garde(custom(compiles(FIELDS)))]
+    #[schemars(title = "Pattern", with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pattern: Option<Pattern>,
+    /// Another pattern of a card that is used too often, over the same.
+    /// `null` is the one that the other parameters say.
+    #[garde(custom(compiles(FIELDS)))]
+    #[schemars(title = "Velocity: pattern", with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    velocity_pattern: Option<Pattern>,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { small: 5.0, large: 500.0, within_s: 60, payments: 5, velocity_s: 30 }
+        Self {
+            small: 5.0,
+            large: 500.0,
+            within_s: 60,
+            payments: 5,
+            velocity_s: 30,
+            pattern: None,
+            velocity_pattern: None,
+        }
     }
 }
 
@@ -54,19 +72,23 @@ const LARGE: &str = "large";
 const PAYMENTS: &str = "payments";
 
 fn testing(params: &Params) -> Pattern {
-    Pattern::begin(SMALL)
-        .where_(amount().lt(params.small))
-        .followed_by(LARGE)
-        .where_(amount().gt(params.large))
-        .within(params.within_s * 1_000)
-        .after_match(AfterMatch::PastLast)
+    params.pattern.clone().unwrap_or_else(|| {
+        Pattern::begin(SMALL)
+            .where_(amount().lt(params.small))
+            .followed_by(LARGE)
+            .where_(amount().gt(params.large))
+            .within(params.within_s * 1_000)
+            .after_match(AfterMatch::PastLast)
+    })
 }
 
 fn velocity(params: &Params) -> Pattern {
-    Pattern::begin(PAYMENTS)
-        .times(params.payments)
-        .within(params.velocity_s * 1_000)
-        .after_match(AfterMatch::PastLast)
+    params.velocity_pattern.clone().unwrap_or_else(|| {
+        Pattern::begin(PAYMENTS)
+            .times(params.payments)
+            .within(params.velocity_s * 1_000)
+            .after_match(AfterMatch::PastLast)
+    })
 }
 
 pub(super) fn job() -> Box<dyn Job<Event>> {
@@ -78,15 +100,15 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
             .map(|transaction, _, ctx| Payment::new(transaction, ctx))
     };
     let tested = payments()
-        // What is neither is no part of a match.
-        .filter(|payment, params: &Params| payment.amount < params.small || payment.amount > params.large)
+        // What is neither is no part of a match. Of another pattern nothing is known.
+        .filter(|payment, params: &Params| {
+            params.pattern.is_some() || payment.amount < params.small || payment.amount > params.large
+        })
         .key_by(|payment| &payment.user_id)
         .pattern(testing, TimeDomain::Event)
         .filter_map(|found, _, ctx| match found {
             Detected::Match { stages, .. } => {
-                let pair: Vec<Payment> =
-                    [SMALL, LARGE].into_iter().flat_map(|s| stages.get(s)).cloned().collect();
-                alert("CARD_TESTING", Severity::Critical, &pair, Timestamp(ctx.now))
+                alert("CARD_TESTING", Severity::Critical, &in_order(stages), Timestamp(ctx.now))
             }
             Detected::TimedOut { .. } => None,
         });
@@ -95,8 +117,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         .pattern(velocity, TimeDomain::Event)
         .filter_map(|found, _, ctx| match found {
             Detected::Match { stages, .. } => {
-                let all: Vec<Payment> = stages.get(PAYMENTS).to_vec();
-                alert("VELOCITY", Severity::High, &all, Timestamp(ctx.now))
+                alert("VELOCITY", Severity::High, &in_order(stages), Timestamp(ctx.now))
             }
             Detected::TimedOut { .. } => None,
         });
@@ -106,7 +127,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
 fn alert(
     r#type: &'static str,
     severity: Severity,
-    payments: &[Payment],
+    payments: &[&Payment],
     now: Timestamp,
 ) -> Option<Alert<CardFraud>> {
     let (first, last) = (payments.first()?, payments.last()?);
@@ -249,6 +270,40 @@ mod tests {
         ] {
             let error = test.params(2, &bad).unwrap_err();
             assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn both_patterns_are_live() {
+        let mut test = Harness::new(job);
+        let above = |limit: i64| json!({"op": "gt", "left": {"field": "amount"}, "right": {"const": limit}});
+        let twice = |limit: i64| {
+            json!({"pattern": [
+                       {"stage": "one", "where": above(limit)},
+                       {"stage": "two", "contiguity": "next", "where": above(limit)}
+                   ],
+                   "within": 1_000})
+        };
+        test.params(1, &json!({"pattern": twice(100), "velocity_pattern": twice(200)})).unwrap();
+        for (at, amount) in [(0, 150.0), (1, 101.0), (2, 50.0), (3, 201.0), (4, 202.0)] {
+            pay(&mut test, "u", at, amount);
+        }
+        test.restore();
+        test.watermark(10_000);
+        let mut found = alerts(&mut test);
+        found.sort_by(|a, b| a.1.partial_cmp(&b.1).unwrap());
+        assert_eq!(
+            found,
+            [
+                ("CARD_TESTING".to_owned(), vec![150.0, 101.0]),
+                ("CARD_TESTING".to_owned(), vec![201.0, 202.0]),
+                ("VELOCITY".to_owned(), vec![201.0, 202.0]),
+            ]
+        );
+        for name in ["pattern", "velocity_pattern"] {
+            let error =
+                test.params(2, &json!({name: {"pattern": [{"stage": "a"}, {"stage": "b"}]}})).unwrap_err();
+            assert!(error.contains(name) && error.contains("contiguity"), "{error}");
         }
     }
 }

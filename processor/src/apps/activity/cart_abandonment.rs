@@ -15,21 +15,27 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Event;
+use crate::apps::parameters::compiles;
 use crate::apps::{evidence, span};
 
 /// Live parameters. A change forgets the carts that are waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
     /// A purchase within this time is waited for.
     #[garde(range(min = 1, max = 86_400))]
     #[schemars(title = "Within", extend("x-unit" = "s"))]
     within_s: i64,
+    /// Another pattern, over the fields `eventType` and `page` of the events of a user.
+    /// `null` is the one that the other parameters say.
+    #[garde(custom(compiles(FIELDS)))]
+    #[schemars(title = "Pattern", with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pattern: Option<Pattern>,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { within_s: 120 }
+        Self { within_s: 120, pattern: None }
     }
 }
 
@@ -57,23 +63,27 @@ impl Step {
     }
 }
 
+/// Those of a step.
+const FIELDS: &[&str] = &["eventType", "page"];
+
 impl Fields for Step {
     fn field(&self, name: &str) -> FieldValue<'_> {
         match name {
             "eventType" => FieldValue::Text(self.kind.name()),
+            "page" => FieldValue::Text(&self.page),
             _ => FieldValue::Null,
         }
     }
 }
 
-const CART: &str = "cart";
-
 fn pattern(params: &Params) -> Pattern {
-    Pattern::begin(CART)
-        .where_(field("eventType").eq(EventType::AddToCart.name()))
-        .not_followed_by("purchase")
-        .where_(field("eventType").eq(EventType::Purchase.name()))
-        .within(params.within_s * 1_000)
+    params.pattern.clone().unwrap_or_else(|| {
+        Pattern::begin("cart")
+            .where_(field("eventType").eq(EventType::AddToCart.name()))
+            .not_followed_by("purchase")
+            .where_(field("eventType").eq(EventType::Purchase.name()))
+            .within(params.within_s * 1_000)
+    })
 }
 
 pub(super) fn job() -> Box<dyn Job<Event>> {
@@ -81,28 +91,39 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         .topics(&[topic::USER_EVENTS], &[topic::ALERTS])
         .alerts()
         .source(Event::user_event)
-        // What is neither is no part of a match.
-        .filter(|event, _| matches!(event.event_type, EventType::AddToCart | EventType::Purchase))
+        // What is neither is no part of a match. Of another pattern nothing is known.
+        .filter(|event, params: &Params| {
+            params.pattern.is_some() || matches!(event.event_type, EventType::AddToCart | EventType::Purchase)
+        })
         .map(|event, _, ctx| Step::new(event, ctx))
         .key_by(|step| &step.user_id)
         .pattern(pattern, TimeDomain::Event)
         .filter_map(|found, _, ctx| match found {
             Detected::Match { stages, .. } => {
-                Some(alert(stages.get(CART).first()?, ctx.params.within_s, Timestamp(ctx.now)))
+                let mut taken: Vec<_> = stages.iter().flat_map(|(_, steps)| steps).collect();
+                taken.sort_by_key(|step| step.at);
+                alert(&taken, ctx.params, Timestamp(ctx.now))
             }
             Detected::TimedOut { .. } => None,
         })
         .to(|alert| (topic::ALERTS, &alert.key))
 }
 
-fn alert(added: &Step, within_s: i64, now: Timestamp) -> Alert<CartAbandonment> {
-    let evidence: Vec<_> = added.evidence.iter().cloned().collect();
-    Alert {
+/// It is about the first event of the match: what was put into the cart.
+fn alert(taken: &[&Step], params: &Params, now: Timestamp) -> Option<Alert<CartAbandonment>> {
+    let added = taken.first()?;
+    let evidence: Vec<_> = taken.iter().filter_map(|step| step.evidence.clone()).collect();
+    let message = if params.pattern.is_some() {
+        format!("{} did what the pattern says, from {} on", added.user_id, added.page)
+    } else {
+        format!("{} bought nothing within {} of filling the cart", added.user_id, span(params.within_s))
+    };
+    Some(Alert {
         id: alert_id("cart-abandonment", &evidence),
         r#type: "CART_ABANDONMENT".into(),
         severity: Severity::Warning,
         key: added.user_id.clone(),
-        message: format!("{} bought nothing within {} of filling the cart", added.user_id, span(within_s)),
+        message,
         timestamp: now,
         evidence,
         details: CartAbandonment {
@@ -111,7 +132,7 @@ fn alert(added: &Step, within_s: i64, now: Timestamp) -> Alert<CartAbandonment> 
             page: added.page.clone(),
             first_timestamp: added.at,
         },
-    }
+    })
 }
 
 #[cfg(test)]
@@ -189,5 +210,28 @@ mod tests {
         test.watermark(5_000);
         assert_eq!(users(&mut test), ["u"]);
         assert!(test.params(2, &json!({"within_s": 0})).unwrap_err().contains("within_s"));
+    }
+
+    #[test]
+    fn the_pattern_is_live() {
+        let mut test = Harness::new(job);
+        let is =
+            |field: &str, text: &str| json!({"op": "eq", "left": {"field": field}, "right": {"const": text}});
+        let searched_and_left = json!({
+            "pattern": [
+                {"stage": "search", "where": is("page", "/search")},
+                {"stage": "leaves", "contiguity": "next", "where": is("eventType", "logout")}
+            ],
+            "within": 60_000
+        });
+        test.params(1, &json!({"pattern": searched_and_left})).unwrap();
+        view(&mut test, "u", "search", "/search", 1_000);
+        view(&mut test, "u", "logout", "/", 2_000);
+        view(&mut test, "v", "add_to_cart", "/", 1_000);
+        test.watermark(500_000);
+        let alerts = test.emitted("alerts");
+        assert_eq!((alerts.len(), &alerts[0]["id"]), (1, &json!("cart-abandonment/test/0/0,1")));
+        assert_eq!(alerts[0]["message"], "u did what the pattern says, from /search on");
+        assert!(test.params(2, &json!({"pattern": {"pattern": []}})).unwrap_err().contains("no elements"));
     }
 }

@@ -9,7 +9,7 @@ use millrace_core::anomaly::{Detector, Mad, Sample};
 use millrace_core::process::{Current, ProcessContext, ProcessFunction};
 use millrace_core::state::Ttl;
 use millrace_core::stream::job as new_job;
-use millrace_core::window::Aggregate;
+use millrace_core::window::{Aggregate, WindowSpec};
 use millrace_core::{EventTime, Job};
 use millrace_wire::event::SystemMetrics;
 use millrace_wire::result::{Anomaly, HostStats, Percentiles};
@@ -17,15 +17,21 @@ use millrace_wire::topic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Event, TTL};
-use crate::apps::{Lateness, WindowSize};
+use super::Event;
+use crate::apps::parameters::{Gap, Lateness, Slide, TtlDays, WindowSize, WindowType};
 
 /// Live parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
+    #[garde(skip)]
+    window: WindowType,
     #[garde(dive)]
     window_size_s: WindowSize,
+    #[garde(dive)]
+    slide_s: Slide,
+    #[garde(dive)]
+    gap_s: Gap,
     #[garde(dive)]
     allowed_lateness_s: Lateness,
     /// Readings of which the detector takes the median.
@@ -44,18 +50,30 @@ struct Params {
     #[garde(range(min = 1e-9, max = 1e9))]
     #[schemars(title = "Least spread")]
     min_scale: f64,
+    #[garde(dive)]
+    ttl_days: TtlDays,
 }
 
 impl Default for Params {
     fn default() -> Self {
         Self {
+            window: WindowType::Tumbling,
             window_size_s: WindowSize(10),
+            slide_s: Slide(1),
+            gap_s: Gap(10),
             allowed_lateness_s: Lateness(0),
             sample: 60,
             threshold: 8.0,
             warm_up: 30,
             min_scale: 2.0,
+            ttl_days: TtlDays::default(),
         }
+    }
+}
+
+impl Params {
+    fn windows(&self) -> WindowSpec {
+        self.window.spec(self.window_size_s, self.slide_s, self.gap_s)
     }
 }
 
@@ -148,8 +166,8 @@ impl ProcessFunction<Params, SystemMetrics> for Detect {
         }
     }
 
-    fn ttl(&self) -> Option<Ttl> {
-        Some(TTL)
+    fn ttl(&self, params: &Params) -> Option<Ttl> {
+        Some(params.ttl_days.ttl())
     }
 }
 
@@ -171,7 +189,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
     };
     let stats = start()
         .key_by(|metrics| &metrics.host)
-        .window(|params: &Params| params.window_size_s.tumbling())
+        .window(Params::windows)
         .allowed_lateness(|params| params.allowed_lateness_s.ms())
         .aggregate(Quantiles)
         .filter_map(|result, _, _| {
@@ -198,7 +216,7 @@ mod tests {
     use millrace_core::testing::Harness;
     use serde_json::json;
 
-    use super::super::tests::{metrics, pay};
+    use super::super::tests::{HOUR, metrics, pay};
     use super::*;
 
     fn near(value: &serde_json::Value, expected: f64) -> bool {
@@ -283,5 +301,29 @@ mod tests {
         {
             assert!(test.params(2, &bad).unwrap_err().contains(name));
         }
+    }
+
+    #[test]
+    fn the_type_of_window_is_live() {
+        let mut test = Harness::new(job);
+        test.params(1, &json!({"window": "session", "gap_s": 5})).unwrap();
+        metrics(&mut test, "h/kafka-1", 1_000, 20.0, 50.0, 0.0);
+        metrics(&mut test, "h/kafka-1", 3_000, 20.0, 50.0, 0.0);
+        test.watermark(7_999);
+        let stats = test.emitted("host-stats");
+        let shown = ["window_start", "window_end", "count"].map(|field| stats[0][field].as_i64().unwrap());
+        assert_eq!((stats.len(), shown, &stats[0]["host"]), (1, [1_000, 8_000, 2], &json!("h/kafka-1")));
+    }
+
+    #[test]
+    fn a_host_that_is_silent_for_so_long_is_forgotten() {
+        let mut test = Harness::new(job);
+        metrics(&mut test, "h", 0, 20.0, 50.0, 0.0);
+        test.params(1, &json!({"ttl_days": 2})).unwrap();
+        test.watermark(2 * 24 * HOUR - 1);
+        assert!(!test.state_is_empty());
+        test.watermark(2 * 24 * HOUR);
+        assert!(test.state_is_empty());
+        assert!(test.params(2, &json!({"ttl_days": 0})).unwrap_err().contains("ttl_days"));
     }
 }

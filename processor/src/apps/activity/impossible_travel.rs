@@ -14,9 +14,10 @@ use millrace_wire::topic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Event;
 use super::geography::distance_km;
-use super::{Event, TTL};
 use crate::apps::evidence;
+use crate::apps::parameters::TtlDays;
 
 /// Live parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
@@ -30,11 +31,13 @@ struct Params {
     #[garde(range(min = 0.0, max = 20_000.0))]
     #[schemars(title = "Distance above", extend("x-unit" = "km"))]
     distance_km: f64,
+    #[garde(dive)]
+    ttl_days: TtlDays,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { speed_kmh: 900.0, distance_km: 1.0 }
+        Self { speed_kmh: 900.0, distance_km: 1.0, ttl_days: TtlDays::default() }
     }
 }
 
@@ -72,8 +75,8 @@ impl ProcessFunction<Params, UserEvent> for Travel {
         }
     }
 
-    fn ttl(&self) -> Option<Ttl> {
-        Some(TTL)
+    fn ttl(&self, params: &Params) -> Option<Ttl> {
+        Some(params.ttl_days.ttl())
     }
 }
 
@@ -210,7 +213,7 @@ mod tests {
         at_place(&mut test, "u", "click", 2 * HOUR, PARIS);
         assert_eq!(speeds(&mut test), [Some(344.0)]);
         assert!(test.params(3, &json!({"speed_kmh": 0})).unwrap_err().contains("speed_kmh"));
-        test.watermark(2 * HOUR + TTL.ttl);
+        test.watermark(2 * HOUR + TtlDays::default().ttl().ttl);
         assert!(test.state_is_empty());
     }
 }

@@ -21,8 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use super::geography::country;
 use super::payment::Payment;
-use super::{Event, TTL, seconds_between};
+use super::{Event, seconds_between};
 use crate::apps::evidence;
+use crate::apps::parameters::TtlDays;
 
 /// Live parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
@@ -36,11 +37,13 @@ struct Params {
     #[garde(range(min = 1, max = 86_400))]
     #[schemars(title = "Within", extend("x-unit" = "s"))]
     within_s: i64,
+    #[garde(dive)]
+    ttl_days: TtlDays,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { amount: 300.0, within_s: 300 }
+        Self { amount: 300.0, within_s: 300, ttl_days: TtlDays::default() }
     }
 }
 
@@ -80,8 +83,8 @@ impl ProcessFunction<Params, Enriched<Visit, User>> for NewCountry {
         }
     }
 
-    fn ttl(&self) -> Option<Ttl> {
-        Some(TTL)
+    fn ttl(&self, params: &Params) -> Option<Ttl> {
+        Some(params.ttl_days.ttl())
     }
 }
 
@@ -157,7 +160,7 @@ mod tests {
     use millrace_core::testing::Harness;
     use serde_json::json;
 
-    use super::super::tests::{PARIS, TOKYO, at_place, pay, view};
+    use super::super::tests::{HOUR, PARIS, TOKYO, at_place, pay, view};
     use super::*;
 
     const BERLIN: (f64, f64) = (52.52, 13.405);
@@ -267,5 +270,18 @@ mod tests {
         pay(&mut test, "u", 500_000, 12.0);
         assert_eq!(alerts(&mut test), []);
         assert!(test.params(3, &json!({"within_s": 0})).unwrap_err().contains("within_s"));
+    }
+
+    #[test]
+    fn countries_of_a_user_who_stays_away_for_so_long_are_forgotten() {
+        let mut test = Harness::new(job);
+        test.params(1, &json!({"ttl_days": 1})).unwrap();
+        at_place(&mut test, "u", "page_view", 0, PARIS);
+        at_place(&mut test, "u", "login", 1_000, TOKYO);
+        test.watermark(1_000 + 24 * HOUR - 1);
+        assert!(!test.state_is_empty());
+        test.watermark(1_000 + 24 * HOUR);
+        assert!(test.state_is_empty());
+        assert!(test.params(2, &json!({"ttl_days": 3_651})).unwrap_err().contains("ttl_days"));
     }
 }

@@ -17,7 +17,6 @@ mod spend_trend;
 mod traffic;
 
 use compact_str::CompactString;
-use millrace_core::state::Ttl;
 use millrace_core::task::{Parsed, SourceKind};
 use millrace_core::{App, EventTime, Record, Source};
 use millrace_wire::event::{CardTransaction, Merchant, SystemMetrics, Transaction, User, UserEvent};
@@ -140,9 +139,6 @@ fn reference(from: &str, record: &Record<'_>) -> Result<Event, String> {
         (_, None) => Ok(Event::MerchantData(key.ok_or("a tombstone without a key")?.into(), None)),
     }
 }
-
-/// How long the state of a user lives after what it was last needed for.
-const TTL: Ttl = Ttl::event_time(30 * 24 * 3_600 * 1_000);
 
 /// Seconds between two instants.
 fn seconds_between(from: Timestamp, to: Timestamp) -> i64 {

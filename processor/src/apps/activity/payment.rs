@@ -1,5 +1,5 @@
 use compact_str::CompactString;
-use millrace_core::cep::{FieldValue, Fields, Operand, field};
+use millrace_core::cep::{FieldValue, Fields, Operand, Stages, field};
 use millrace_core::stream::Context;
 use millrace_wire::Timestamp;
 use millrace_wire::event::CardTransaction;
@@ -34,6 +34,16 @@ impl Payment {
 pub(super) fn amount() -> Operand {
     field("amount")
 }
+
+/// What a match has taken, whatever its stages are called.
+pub(super) fn in_order(stages: &Stages<Payment>) -> Vec<&Payment> {
+    let mut taken: Vec<_> = stages.iter().flat_map(|(_, payments)| payments).collect();
+    taken.sort_by_key(|payment| payment.at);
+    taken
+}
+
+/// Those of a payment.
+pub(super) const FIELDS: &[&str] = &["amount"];
 
 impl Fields for Payment {
     fn field(&self, name: &str) -> FieldValue<'_> {

@@ -15,23 +15,40 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Event;
-use crate::apps::Lateness;
+use crate::apps::parameters::{Gap, Lateness, Slide, WindowSize, WindowType};
 
 /// Live parameters. A new gap holds for visits that begin after the change.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
+    #[garde(skip)]
+    window: WindowType,
+    #[garde(dive)]
+    window_size_s: WindowSize,
+    #[garde(dive)]
+    slide_s: Slide,
     /// A pause of this length ends a visit. 30 s let the demo's visits end while one looks; 1,800 s are usual elsewhere.
-    #[garde(range(min = 1, max = 86_400))]
-    #[schemars(title = "Gap", extend("x-unit" = "s"))]
-    gap_s: i64,
+    #[garde(dive)]
+    gap_s: Gap,
     #[garde(dive)]
     allowed_lateness_s: Lateness,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { gap_s: 30, allowed_lateness_s: Lateness(0) }
+        Self {
+            window: WindowType::Session,
+            window_size_s: WindowSize(300),
+            slide_s: Slide(60),
+            gap_s: Gap(30),
+            allowed_lateness_s: Lateness(0),
+        }
+    }
+}
+
+impl Params {
+    fn windows(&self) -> WindowSpec {
+        self.window.spec(self.window_size_s, self.slide_s, self.gap_s)
     }
 }
 
@@ -84,7 +101,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
             kind: event.event_type,
         })
         .key_by(|step| &step.user_id)
-        .window(|params: &Params| WindowSpec::session(params.gap_s * 1_000))
+        .window(Params::windows)
         .allowed_lateness(|params| params.allowed_lateness_s.ms())
         .process(|visit, _| session(visit))
         .map(|visit, _, _| visit.value.clone())
@@ -170,5 +187,20 @@ mod tests {
         view(&mut test, "u", "click", "/", 700);
         assert_eq!(test.rest(), [Effect::Late { job: "sessions", watermark: 2_499 }]);
         assert!(test.params(2, &json!({"gap_s": 0})).unwrap_err().contains("gap_s"));
+    }
+
+    #[test]
+    fn visits_may_be_cut_by_the_clock_instead() {
+        let mut test = Harness::new(job);
+        test.params(1, &json!({"window": "tumbling", "window_size_s": 60})).unwrap();
+        for at in [1_000, 50_000, 61_000] {
+            view(&mut test, "u", "click", "/", at);
+        }
+        test.watermark(59_999);
+        let visits = test.emitted("user-sessions");
+        assert_eq!(visits.len(), 1);
+        let shown = ["window_start", "window_end", "events", "duration"]
+            .map(|field| visits[0][field].as_i64().unwrap());
+        assert_eq!(shown, [0, 60_000, 2, 49_000]);
     }
 }

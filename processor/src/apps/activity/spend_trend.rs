@@ -15,31 +15,39 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Event;
-use crate::apps::{Lateness, WindowSize};
+use crate::apps::parameters::{Gap, Lateness, Slide, WindowSize, WindowType};
 
 /// Live parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
+    #[garde(skip)]
+    window: WindowType,
     #[garde(dive)]
     window_size_s: WindowSize,
-    /// A window begins every so often. One that is longer than the window leaves payments out.
-    #[garde(range(min = 1, max = 86_400))]
-    #[schemars(title = "Slide", extend("x-unit" = "s"))]
-    slide_s: i64,
+    #[garde(dive)]
+    slide_s: Slide,
+    #[garde(dive)]
+    gap_s: Gap,
     #[garde(dive)]
     allowed_lateness_s: Lateness,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { window_size_s: WindowSize(60), slide_s: 10, allowed_lateness_s: Lateness(0) }
+        Self {
+            window: WindowType::Sliding,
+            window_size_s: WindowSize(60),
+            slide_s: Slide(10),
+            gap_s: Gap(10),
+            allowed_lateness_s: Lateness(0),
+        }
     }
 }
 
 impl Params {
     fn windows(&self) -> WindowSpec {
-        WindowSpec::sliding(self.window_size_s.ms(), self.slide_s * 1_000)
+        self.window.spec(self.window_size_s, self.slide_s, self.gap_s)
     }
 }
 
@@ -140,5 +148,19 @@ mod tests {
         test.watermark(5_000);
         assert_eq!(trends(&mut test), [(0, 1.0, 1), (1_000, 1.0, 1)]);
         assert!(test.params(2, &json!({"slide_s": 0})).unwrap_err().contains("slide_s"));
+    }
+
+    #[test]
+    fn the_type_of_window_is_live() {
+        let mut test = Harness::new(job);
+        test.params(1, &json!({"window": "tumbling"})).unwrap();
+        pay_to(&mut test, "a", "m", 65_500, 1.0);
+        test.watermark(200_000);
+        assert_eq!(trends(&mut test), [(60_000, 1.0, 1)]);
+        test.params(2, &json!({"window": "session", "gap_s": 10})).unwrap();
+        pay_to(&mut test, "a", "m", 201_500, 1.0);
+        pay_to(&mut test, "b", "m", 205_000, 1.0);
+        test.watermark(300_000);
+        assert_eq!(trends(&mut test), [(201_000, 2.0, 2)], "to the second");
     }
 }

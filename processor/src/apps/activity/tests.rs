@@ -106,6 +106,71 @@ fn records_are_read_as_what_their_topic_holds_and_malformed_ones_are_dead() {
     }
 }
 
+/// See "Duplicates" in docs/semantics.md.
+#[test]
+fn what_comes_twice_counts_twice() {
+    type Feed = fn(&mut Harness<Event>);
+    let tumbling = json!({"window": "tumbling"});
+    let none = json!({});
+    // Number of the job, parameters, what happens, where results go, what they say.
+    let table: [(usize, &Value, Feed, _, _, Value); 9] = [
+        (0, &none, |test| view(test, "u", "click", "/", 1_000), "page-stats", "count", json!([2, 2])),
+        (1, &tumbling, |test| pay(test, "u", 1_000, 9.0), "merchant-trends", "sum", json!([18.0])),
+        (2, &none, |test| view(test, "u", "click", "/", 1_000), "user-sessions", "events", json!([2])),
+        (
+            3,
+            &none,
+            |test| pay(test, "u", 1_000, 9.0),
+            "processed-events",
+            "transactionId",
+            json!(["t1000", "t1000"]),
+        ),
+        (4, &none, |test| pay(test, "u", 2_000, 900.0), "alerts", "type", json!(["CARD_TESTING"])),
+        (
+            5,
+            &none,
+            |test| at_place(test, "u", "login", 2_000, TOKYO),
+            "alerts",
+            "type",
+            json!(["IMPOSSIBLE_TRAVEL"]),
+        ),
+        (
+            6,
+            &none,
+            |test| pay(test, "v", 3_000, 400.0),
+            "alerts",
+            "id",
+            json!(["login-then-spend/test/0/3,4", "login-then-spend/test/0/3,5"]),
+        ),
+        (
+            7,
+            &none,
+            |test| view(test, "u", "add_to_cart", "/", 1_000),
+            "alerts",
+            "id",
+            json!(["cart-abandonment/test/0/4", "cart-abandonment/test/0/5"]),
+        ),
+        (8, &none, |test| metrics(test, "h", 1_000, 1.0, 1.0, 0.0), "host-stats", "count", json!([2])),
+    ];
+    for (number, params, twice, topic, field, expected) in table {
+        let mut test = Harness::new(move || (APP.jobs)().remove(number));
+        test.params(1, params).unwrap();
+        if (4..=7).contains(&number) {
+            // What precedes it: a small payment, somewhere else, a login from a new country.
+            pay(&mut test, "u", 1_000, 1.0);
+            at_place(&mut test, "u", "login", 1_000, PARIS);
+            at_place(&mut test, "v", "page_view", 1_000, PARIS);
+            at_place(&mut test, "v", "login", 2_000, TOKYO);
+            test.emitted("alerts");
+        }
+        twice(&mut test);
+        twice(&mut test);
+        test.watermark(1_000_000);
+        let said: Vec<_> = test.emitted(topic).into_iter().map(|result| result[field].clone()).collect();
+        assert_eq!(json!(said), expected, "{}", test.job().descriptor().name);
+    }
+}
+
 #[test]
 fn restored_from_the_changelog_it_continues_exactly() {
     let places = [PARIS, TOKYO];

@@ -1,4 +1,4 @@
-//! `traffic`: events per page and type in short and in long tumbling windows. Events are keyed by user, so this job counts
+//! `traffic`: events per page and type in short and in long windows. Events are keyed by user, so this job counts
 //! them again by page and type.
 //!
 //! A window that has changed says so once a second; when it is over it says its final count.
@@ -20,14 +20,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Event;
-use crate::apps::{Lateness, WindowSize};
+use crate::apps::parameters::{AlignedType, Lateness, Slide, WindowSize, few};
 
 /// Live parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
+    #[garde(skip)]
+    window: AlignedType,
     #[garde(dive)]
     window_size_s: WindowSize,
+    #[garde(dive, custom(few(self.window, self.window_size_s.max(self.long_window_size_s))))]
+    slide_s: Slide,
     #[garde(dive)]
     #[schemars(title = "Size of the long windows")]
     long_window_size_s: WindowSize,
@@ -42,7 +46,9 @@ struct Params {
 impl Default for Params {
     fn default() -> Self {
         Self {
+            window: AlignedType::Tumbling,
             window_size_s: WindowSize(60),
+            slide_s: Slide(10),
             long_window_size_s: WindowSize(300),
             allowed_lateness_s: Lateness(0),
             early_every_s: 1,
@@ -136,7 +142,7 @@ fn counted<Op: Operator<Params, Views, Out = Views>>(
 ) -> Stream<Views, Params, PageStats, impl Operator<Params, Views, Out = PageStats>> {
     views
         .key_by(|views| &views.key)
-        .window(move |params| size(params).tumbling())
+        .window(move |params| params.window.spec(size(params), params.slide_s))
         .allowed_lateness(|params| params.allowed_lateness_s.ms())
         .trigger(Trigger::Count { n: 1 })
         .aggregate(Merge::<_, View>::new(Count))
@@ -275,5 +281,18 @@ mod tests {
         for bad in ["early_every_s", "long_window_size_s"] {
             assert!(test.params(2, &json!({bad: 0})).unwrap_err().contains(bad));
         }
+    }
+
+    #[test]
+    fn windows_may_slide_as_long_as_they_are_few() {
+        let mut test = Harness::new(job);
+        let sliding =
+            json!({"window": "sliding", "window_size_s": 20, "long_window_size_s": 40, "slide_s": 20});
+        test.params(1, &sliding).unwrap();
+        view(&mut test, "a", "click", "/", 25_000);
+        test.watermark(60_000);
+        let last = [20_000, 40_000, 40_000].map(|size| is("/", "click", size, 1, true));
+        assert_eq!(told(&mut test), last);
+        assert!(test.params(2, &json!({"window": "sliding", "slide_s": 1})).unwrap_err().contains("slide_s"));
     }
 }

@@ -1,4 +1,4 @@
-//! `account-balances`: the sum of the amounts per account and tumbling window, updated with each transaction, and once
+//! `account-balances`: the sum of the amounts per account and window, updated with each transaction, and once
 //! more when the window is over: then it is final.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use garde::Validate;
 use millrace_core::process::{Current, ProcessContext, ProcessFunction, Timer};
 use millrace_core::stream::job as new_job;
-use millrace_core::window::{Aggregate, Trigger};
+use millrace_core::window::{Aggregate, Trigger, WindowSpec};
 use millrace_core::{EventTime, Job, TimeDomain};
 use millrace_wire::event::{Account, BankTransaction};
 use millrace_wire::result::AccountBalance;
@@ -15,21 +15,36 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Event, bank};
-use crate::apps::{Lateness, WindowSize};
+use crate::apps::parameters::{AlignedType, Lateness, Slide, WindowSize, few};
 
 /// Live parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
+    #[garde(skip)]
+    window: AlignedType,
     #[garde(dive)]
     window_size_s: WindowSize,
+    #[garde(dive, custom(few(self.window, self.window_size_s)))]
+    slide_s: Slide,
     #[garde(dive)]
     allowed_lateness_s: Lateness,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { window_size_s: WindowSize(10), allowed_lateness_s: Lateness(0) }
+        Self {
+            window: AlignedType::Tumbling,
+            window_size_s: WindowSize(10),
+            slide_s: Slide(5),
+            allowed_lateness_s: Lateness(0),
+        }
+    }
+}
+
+impl Params {
+    fn windows(&self) -> WindowSpec {
+        self.window.spec(self.window_size_s, self.slide_s)
     }
 }
 
@@ -101,7 +116,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         .topics(&[topic::TRANSACTIONS], &[topic::ACCOUNT_BALANCES])
         .source(bank)
         .key_by(|transaction| transaction.account.as_str())
-        .window(|params| params.window_size_s.tumbling())
+        .window(Params::windows)
         .allowed_lateness(|params| params.allowed_lateness_s.ms())
         .trigger(Trigger::Count { n: 1 })
         .aggregate(Balance)
@@ -200,5 +215,19 @@ mod tests {
         transfer(&mut test, &json!(7), 61_000, 1.0);
         assert_eq!(balances(&mut test), [(json!(7), 1.0, 0), (json!(7), 2.0, 0), (json!(7), 1.0, 60_000)]);
         assert!(test.params(2, &json!({"window_size_s": 0})).unwrap_err().contains("window_size_s"));
+    }
+
+    #[test]
+    fn windows_may_slide_as_long_as_they_are_few() {
+        let mut test = Harness::new(job);
+        test.params(1, &json!({"window": "sliding", "slide_s": 5})).unwrap();
+        transfer(&mut test, &json!(7), 7_000, 1.0);
+        assert_eq!(balances(&mut test), [(json!(7), 1.0, 0), (json!(7), 1.0, 5_000)]);
+        test.watermark(9_999);
+        assert_eq!(balances(&mut test), [(json!(7), 1.0, 0)]);
+        let error =
+            test.params(2, &json!({"window": "sliding", "window_size_s": 61, "slide_s": 1})).unwrap_err();
+        assert!(error.contains("slide_s") && error.contains("61 windows"), "{error}");
+        assert!(test.params(2, &json!({"window": "session"})).unwrap_err().contains("session"));
     }
 }

@@ -1,4 +1,4 @@
-//! `high-activity`: an alert as soon as the absolute amounts of an account in a tumbling window exceed a threshold, once
+//! `high-activity`: an alert as soon as the absolute amounts of an account in a window exceed a threshold, once
 //! per account and window.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use garde::Validate;
 use millrace_core::process::{Current, ProcessContext, ProcessFunction, Timer};
 use millrace_core::stream::job as new_job;
-use millrace_core::window::{Aggregate, Trigger, Windowed};
+use millrace_core::window::{Aggregate, Trigger, WindowSpec, Windowed};
 use millrace_core::{EventTime, Job, TimeDomain};
 use millrace_wire::Timestamp;
 use millrace_wire::event::Account;
@@ -16,7 +16,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Event, bank};
-use crate::apps::{Lateness, WindowSize, evidence, span};
+use crate::apps::parameters::{AlignedType, Lateness, Slide, WindowSize, few};
+use crate::apps::{evidence, span};
 
 /// Live parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
@@ -26,15 +27,31 @@ struct Params {
     #[garde(range(min = 0.0, max = 1e12))]
     #[schemars(title = "Threshold", extend("x-unit" = "$"))]
     threshold: f64,
+    #[garde(skip)]
+    window: AlignedType,
     #[garde(dive)]
     window_size_s: WindowSize,
+    #[garde(dive, custom(few(self.window, self.window_size_s)))]
+    slide_s: Slide,
     #[garde(dive)]
     allowed_lateness_s: Lateness,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { threshold: 5_000.0, window_size_s: WindowSize(60), allowed_lateness_s: Lateness(0) }
+        Self {
+            threshold: 5_000.0,
+            window: AlignedType::Tumbling,
+            window_size_s: WindowSize(60),
+            slide_s: Slide(10),
+            allowed_lateness_s: Lateness(0),
+        }
+    }
+}
+
+impl Params {
+    fn windows(&self) -> WindowSpec {
+        self.window.spec(self.window_size_s, self.slide_s)
     }
 }
 
@@ -168,7 +185,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
             evidence: evidence(ctx.origin),
         })
         .key_by(|movement| movement.account.as_str())
-        .window(|params| params.window_size_s.tumbling())
+        .window(Params::windows)
         .allowed_lateness(|params| params.allowed_lateness_s.ms())
         .trigger(Trigger::Count { n: 1 })
         .aggregate(Sum)
@@ -271,5 +288,19 @@ mod tests {
             "Account 1 has $2001.00 activity in 90 seconds (threshold: $2000.0)"
         );
         assert!(test.params(2, &json!({"threshold": -1})).unwrap_err().contains("threshold"));
+    }
+
+    #[test]
+    fn windows_may_slide_and_each_raises_its_alert() {
+        let mut test = Harness::new(job);
+        test.params(1, &json!({"window": "sliding", "slide_s": 30})).unwrap();
+        transfer(&mut test, &json!(1), 45_000, 3_000.0);
+        transfer(&mut test, &json!(1), 65_000, 3_000.0);
+        transfer(&mut test, &json!(1), 66_000, 3_000.0);
+        let alerts = test.emitted("fraud-alerts");
+        let windows: Vec<_> =
+            alerts.iter().map(|a| (a["window_start"].as_i64(), a["total_activity"].as_f64())).collect();
+        assert_eq!(windows, [(Some(30_000), Some(6_000.0)), (Some(60_000), Some(6_000.0))]);
+        assert!(test.params(2, &json!({"window": "sliding", "slide_s": 0})).unwrap_err().contains("slide_s"));
     }
 }

@@ -91,6 +91,24 @@ mod tests {
         }
     }
 
+    /// See "Duplicates" in docs/semantics.md.
+    #[test]
+    fn a_transaction_that_comes_twice_is_two_transactions() {
+        // Number of the job, amount, where its results go, what they say.
+        let table = [
+            (0, 10.0, "account-balances", "balance", json!([10.0, 20.0, 20.0])),
+            (1, 3_000.0, "fraud-alerts", "total_activity", json!([6_000.0])),
+        ];
+        for (number, amount, topic, field, expected) in table {
+            let mut test = Harness::new(move || (APP.jobs)().remove(number));
+            transfer(&mut test, &json!(7), 1_000, amount);
+            transfer(&mut test, &json!(7), 1_000, amount);
+            test.watermark(1_000_000);
+            let said: Vec<_> = test.emitted(topic).into_iter().map(|result| result[field].clone()).collect();
+            assert_eq!(json!(said), expected, "{}", test.job().descriptor().name);
+        }
+    }
+
     #[test]
     fn restored_from_the_changelog_it_continues_exactly() {
         let change =

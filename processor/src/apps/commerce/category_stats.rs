@@ -13,7 +13,8 @@ use millrace_wire::topic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Categories, Event, TTL};
+use super::{Categories, Event};
+use crate::apps::parameters::TtlDays;
 
 /// The most milestones that one order gives.
 const MILESTONES: usize = 100;
@@ -31,11 +32,13 @@ struct Params {
     #[garde(dive)]
     #[schemars(title = "Categories")]
     categories: Categories,
+    #[garde(dive)]
+    ttl_days: TtlDays,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { milestone: 1_000.0, categories: Categories::default() }
+        Self { milestone: 1_000.0, categories: Categories::default(), ttl_days: TtlDays::default() }
     }
 }
 
@@ -110,9 +113,12 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
             |sales| {
                 sales
                     .key_by(|sale| &sale.category)
-                    .map_with_state_ttl(TTL, |sale, state: &mut Current<Category>, _, params: &Params| {
-                        Some(add(sale, state, params))
-                    })
+                    .map_with_state_ttl(
+                        |params: &Params| params.ttl_days.ttl(),
+                        |sale, state: &mut Current<Category>, _, params: &Params| {
+                            Some(add(sale, state, params))
+                        },
+                    )
                     .flat_map(|out, _, _| out.clone())
                     .to(|out| match out {
                         Out::Stats(stats) => (topic::CATEGORY_STATS, &stats.category),

@@ -1,4 +1,4 @@
-//! `customer-stats`: orders and spending per customer and tumbling window.
+//! `customer-stats`: orders and spending per customer and window.
 
 use millrace_core::Job;
 use millrace_core::aggregate::{Count, Sum};
@@ -16,7 +16,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         .source(|order: &Order| Some(order))
         .filter(|order, params| params.categories.admit(order))
         .key_by(|order| &order.customer_id)
-        .window(|params| params.window_size_s.tumbling())
+        .window(WindowParams::windows)
         .allowed_lateness(|params| params.allowed_lateness_s.ms())
         .aggregate((Count, Sum(|order: &Order| order.amount)))
         .map(|result, _, _| CustomerStats {
@@ -72,5 +72,15 @@ mod tests {
         let totals: Vec<_> = test.emitted("analytics").iter().map(|s| s["total_spent"].clone()).collect();
         assert_eq!(totals, [1.0, 3.0]);
         assert!(test.params(2, &json!({"window_size_s": 0})).unwrap_err().contains("window_size_s"));
+    }
+
+    #[test]
+    fn the_type_of_window_is_live() {
+        let mut test = Harness::new(job);
+        test.params(1, &json!({"window": "sliding", "window_size_s": 20, "slide_s": 10})).unwrap();
+        order(&mut test, "a", START + 5_000, 1.0);
+        test.watermark(START + HOUR);
+        let starts: Vec<_> = test.emitted("analytics").iter().map(|s| s["window_start"].clone()).collect();
+        assert_eq!(starts, ["2024-05-31T23:59:50", "2024-06-01T00:00:00"]);
     }
 }

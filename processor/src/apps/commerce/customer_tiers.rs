@@ -11,8 +11,8 @@ use millrace_wire::topic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Categories, Event, Spent, TTL};
-use crate::apps::not_below;
+use super::{Categories, Event, Spent};
+use crate::apps::parameters::{TtlDays, not_below};
 
 /// Live parameters. A change shows with the next order of each customer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
@@ -30,11 +30,13 @@ struct Params {
     #[garde(dive)]
     #[schemars(title = "Categories")]
     categories: Categories,
+    #[garde(dive)]
+    ttl_days: TtlDays,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { vip: 500.0, premium: 1_000.0, categories: Categories::default() }
+        Self { vip: 500.0, premium: 1_000.0, categories: Categories::default(), ttl_days: TtlDays::default() }
     }
 }
 
@@ -63,21 +65,24 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         .source(|order: &Order| Some(order))
         .filter(|order, params| params.categories.admit(order))
         .key_by(|order| &order.customer_id)
-        .map_with_state_ttl(TTL, |order, customer: &mut Current<Customer>, _, params: &Params| {
-            customer.spent.add(order);
-            let Spent { total, orders } = customer.spent;
-            let tier = params.tier(total);
-            let previous = customer.tier.replace(tier);
-            (previous != Some(tier)).then(|| TierChange {
-                customer_id: order.customer_id.clone(),
-                tier,
-                previous,
-                total,
-                orders,
-                changed: previous.is_some(),
-                timestamp: order.timestamp,
-            })
-        })
+        .map_with_state_ttl(
+            |params: &Params| params.ttl_days.ttl(),
+            |order, customer: &mut Current<Customer>, _, params: &Params| {
+                customer.spent.add(order);
+                let Spent { total, orders } = customer.spent;
+                let tier = params.tier(total);
+                let previous = customer.tier.replace(tier);
+                (previous != Some(tier)).then(|| TierChange {
+                    customer_id: order.customer_id.clone(),
+                    tier,
+                    previous,
+                    total,
+                    orders,
+                    changed: previous.is_some(),
+                    timestamp: order.timestamp,
+                })
+            },
+        )
         .to(|change| (topic::CUSTOMER_TIERS, &change.customer_id))
 }
 

@@ -10,7 +10,8 @@ use millrace_wire::topic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Categories, Event, Spent, TTL};
+use super::{Categories, Event, Spent};
+use crate::apps::parameters::TtlDays;
 
 /// Live parameters.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
@@ -20,6 +21,8 @@ struct Params {
     #[garde(dive)]
     #[schemars(title = "Categories")]
     categories: Categories,
+    #[garde(dive)]
+    ttl_days: TtlDays,
 }
 
 pub(super) fn job() -> Box<dyn Job<Event>> {
@@ -28,11 +31,14 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         .source(|order: &Order| Some(order))
         .filter(|order, params| params.categories.admit(order))
         .key_by(|order| &order.customer_id)
-        .map_with_state_ttl(TTL, |order, spent: &mut Current<Spent>, _, _| {
-            spent.add(order);
-            let Spent { total, orders } = **spent;
-            Some(CustomerTotal { customer_id: order.customer_id.clone(), total, orders })
-        })
+        .map_with_state_ttl(
+            |params: &Params| params.ttl_days.ttl(),
+            |order, spent: &mut Current<Spent>, _, _| {
+                spent.add(order);
+                let Spent { total, orders } = **spent;
+                Some(CustomerTotal { customer_id: order.customer_id.clone(), total, orders })
+            },
+        )
         .to(|total| (topic::CUSTOMER_TOTALS, &total.customer_id))
 }
 
@@ -65,7 +71,7 @@ mod tests {
     #[test]
     fn a_customer_who_comes_back_after_thirty_days_starts_anew() {
         let mut test = Harness::new(job);
-        let back = 1_000 + TTL.ttl;
+        let back = 1_000 + TtlDays::default().ttl().ttl;
         order(&mut test, "a", 1_000, 10.0);
         order(&mut test, "b", 1_000, 10.0);
         test.watermark(back - 1);

@@ -1,4 +1,4 @@
-//! `hourly-sales`: what all customers together have ordered, per tumbling window. Orders are keyed by customer, so each task
+//! `hourly-sales`: what all customers together have ordered, per window. Orders are keyed by customer, so each task
 //! adds up its own for a second of event time, and one task adds up these sums.
 
 use millrace_core::Job;
@@ -34,7 +34,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
             |partials| {
                 partials
                     .key_by(|partial| &partial.key)
-                    .window(|params: &WindowParams| params.window_size_s.tumbling())
+                    .window(WindowParams::windows)
                     .allowed_lateness(|params| params.allowed_lateness_s.ms())
                     .aggregate(Merge::<_, Order>::new((Count, Sum(amount))))
                     .map(|result, _, _| {
@@ -98,5 +98,21 @@ mod tests {
         let totals: Vec<_> = test.emitted("analytics").iter().map(|s| s["total_sales"].clone()).collect();
         assert_eq!(totals, [1.0, 3.0]);
         assert!(test.params(2, &json!({"window_size_s": 0})).unwrap_err().contains("window_size_s"));
+    }
+
+    #[test]
+    fn the_type_of_window_is_live() {
+        let mut test = Harness::new(job);
+        test.params(1, &json!({"window": "session", "gap_s": 10})).unwrap();
+        order(&mut test, "a", START + 1_500, 1.0);
+        order(&mut test, "b", START + 5_000, 1.0);
+        test.watermark(START + 20_000);
+        let sales = test.emitted("analytics");
+        assert_eq!(
+            (sales.len(), &sales[0]["window_start"]),
+            (1, &json!("2024-06-01T00:00:01")),
+            "to the second"
+        );
+        assert_eq!(sales[0]["orders"], 2);
     }
 }

@@ -1,7 +1,7 @@
 //! App `commerce`: customers and their orders. Reads `orders`; two jobs read them again, keyed otherwise.
 //!
 //! Its jobs follow each customer in the order in which the orders come. A customer without an order for 30 days of event
-//! time is forgotten, and starts anew.
+//! time (parameter `ttl_days`) is forgotten, and starts anew.
 
 mod category_stats;
 mod customer_stats;
@@ -14,15 +14,15 @@ mod order_frequency;
 mod segments;
 
 use garde::Validate;
-use millrace_core::state::Ttl;
 use millrace_core::task::{Parsed, SourceKind};
+use millrace_core::window::WindowSpec;
 use millrace_core::{App, EventTime, Record, Source};
 use millrace_wire::event::Order;
 use millrace_wire::topic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Lateness, WindowSize};
+use super::parameters::{Gap, Lateness, Slide, WindowSize, WindowType};
 
 /// What a record of this app is.
 pub type Event = Order;
@@ -59,9 +59,6 @@ fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
     Ok(Parsed::new(order, at))
 }
 
-/// How long the state of a customer lives after the last order.
-const TTL: Ttl = Ttl::event_time(30 * 24 * 3_600 * 1_000);
-
 /// Restricts a job to orders of these categories; none means all.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(transparent)]
@@ -79,8 +76,14 @@ impl Categories {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default, deny_unknown_fields)]
 struct WindowParams {
+    #[garde(skip)]
+    window: WindowType,
     #[garde(dive)]
     window_size_s: WindowSize,
+    #[garde(dive)]
+    slide_s: Slide,
+    #[garde(dive)]
+    gap_s: Gap,
     #[garde(dive)]
     allowed_lateness_s: Lateness,
     /// Only orders of these categories count; none means all.
@@ -92,10 +95,19 @@ struct WindowParams {
 impl Default for WindowParams {
     fn default() -> Self {
         Self {
+            window: WindowType::Tumbling,
             window_size_s: WindowSize(3_600),
+            slide_s: Slide(600),
+            gap_s: Gap(600),
             allowed_lateness_s: Lateness(0),
             categories: Categories::default(),
         }
+    }
+}
+
+impl WindowParams {
+    fn windows(&self) -> WindowSpec {
+        self.window.spec(self.window_size_s, self.slide_s, self.gap_s)
     }
 }
 
@@ -114,97 +126,4 @@ impl Spent {
 }
 
 #[cfg(test)]
-mod tests {
-    use millrace_core::testing::Harness;
-    use millrace_core::{Application, Effect, Effects, Input};
-    use serde_json::json;
-
-    use super::*;
-
-    /// An order of category `books`, named `o<event time>`.
-    pub(super) fn order(test: &mut Harness<Event>, customer: &str, at: i64, amount: f64) {
-        order_of(test, customer, "books", at, amount);
-    }
-
-    pub(super) fn order_of(test: &mut Harness<Event>, customer: &str, category: &str, at: i64, amount: f64) {
-        let order = json!({
-            "orderId": format!("o{at}"), "customerId": customer, "amount": amount, "category": category, "timestamp": at
-        });
-        test.record(&serde_json::from_value(order).unwrap(), at);
-    }
-
-    /// Every job of the app may be restricted to categories, and forgets a customer that stays away.
-    #[test]
-    fn jobs_take_the_categories_that_they_are_restricted_to_and_forget() {
-        for number in 0..(APP.jobs)().len() {
-            let mut test = Harness::new(move || (APP.jobs)().remove(number));
-            let name = test.job().descriptor().name;
-            test.params(1, &json!({"categories": ["toys", "games"]})).unwrap();
-            order_of(&mut test, "c", "books", 0, 2_000.0);
-            order_of(&mut test, "c", "toys", 1, 2_000.0);
-            let stats = test.job().stats();
-            assert_eq!((stats.records, stats.filtered), (2, 1), "{name}");
-            test.commit();
-            assert!(!test.state_is_empty(), "{name}");
-            test.watermark(1 + TTL.ttl);
-            assert!(test.state_is_empty(), "{name}");
-            let many = vec!["x"; 101];
-            assert!(
-                test.params(2, &json!({"categories": many})).unwrap_err().contains("categories"),
-                "{name}"
-            );
-            let schema = &test.job().descriptor().schema;
-            assert_eq!(schema["properties"]["categories"]["type"], "array", "{name}: {schema}");
-        }
-    }
-
-    #[test]
-    fn malformed_orders_are_dead_and_stop_nothing() {
-        let mut task = APP.task(0).unwrap();
-        task.start();
-        let mut effects = Effects::default();
-        let good = br#"{"orderId":"o","customerId":"c","amount":5,"category":"x","timestamp":"2024-06-01T00:00:00Z"}"#;
-        let values = [
-            Some(b"{}".as_slice()),
-            None,
-            Some(br#"{"orderId":"o","customerId":"c","timestamp":1}"#),
-            Some(good),
-        ];
-        for (offset, value) in values.into_iter().enumerate() {
-            let record = Record { source: 0, offset: offset as i64, key: None, value };
-            task.step(Input::Record(record), &mut effects).unwrap();
-        }
-        let dead = effects.iter().filter(|e| matches!(e, Effect::Dead { .. })).count();
-        let totals = effects
-            .iter()
-            .filter(|e| matches!(e, Effect::Emit { topic: topic::CUSTOMER_TOTALS, .. }))
-            .count();
-        assert_eq!((dead, totals), (3, 1));
-        for job in task.jobs() {
-            assert!(job.stats.balances(job.pending) && job.stats.violations == 0, "{:?}", job.stats);
-        }
-    }
-
-    #[test]
-    fn restored_from_the_changelog_it_continues_exactly() {
-        let change = ("customer-stats", &json!({"window_size_s": 30}));
-        let written = crate::apps::tests::continues_exactly(&APP, change, |i| {
-            let at = 1_000_000 + i * 2_000 - (i % 7) * 1_500;
-            let category = ["books", "toys", "games"][i as usize % 3];
-            let value = json!({"orderId": i.to_string(), "customerId": format!("c{}", i % 5), "amount": (i % 40) * 30,
-                   "category": category, "timestamp": at});
-            (0, value.to_string())
-        });
-        let all = [
-            topic::ALERTS,
-            topic::ANALYTICS,
-            topic::CUSTOMER_SEGMENTS,
-            topic::CUSTOMER_TIERS,
-            topic::CUSTOMER_TOTALS,
-            topic::CATEGORY_STATS_REPARTITION,
-            topic::HOURLY_SALES_REPARTITION,
-            topic::ORDER_FREQUENCY,
-        ];
-        assert_eq!(written.into_iter().collect::<Vec<_>>(), all);
-    }
-}
+mod tests;

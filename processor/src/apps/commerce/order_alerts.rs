@@ -14,7 +14,8 @@ use millrace_wire::topic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Categories, Event, TTL};
+use super::{Categories, Event};
+use crate::apps::parameters::TtlDays;
 use crate::apps::{evidence, span};
 
 /// Live parameters.
@@ -33,11 +34,18 @@ struct Params {
     #[garde(dive)]
     #[schemars(title = "Categories")]
     categories: Categories,
+    #[garde(dive)]
+    ttl_days: TtlDays,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { high_value: 400.0, rapid_s: 300, categories: Categories::default() }
+        Self {
+            high_value: 400.0,
+            rapid_s: 300,
+            categories: Categories::default(),
+            ttl_days: TtlDays::default(),
+        }
     }
 }
 
@@ -87,8 +95,8 @@ impl ProcessFunction<Params, Order> for Watch {
         }
     }
 
-    fn ttl(&self) -> Option<Ttl> {
-        Some(TTL)
+    fn ttl(&self, params: &Params) -> Option<Ttl> {
+        Some(params.ttl_days.ttl())
     }
 }
 

@@ -16,7 +16,8 @@ use millrace_wire::topic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Categories, Event, TTL};
+use super::{Categories, Event};
+use crate::apps::parameters::TtlDays;
 use crate::apps::{evidence, span};
 
 /// Live parameters.
@@ -39,11 +40,19 @@ struct Params {
     #[garde(dive)]
     #[schemars(title = "Categories")]
     categories: Categories,
+    #[garde(dive)]
+    ttl_days: TtlDays,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { amount: 1_000.0, orders: 5, period_s: 60, categories: Categories::default() }
+        Self {
+            amount: 1_000.0,
+            orders: 5,
+            period_s: 60,
+            categories: Categories::default(),
+            ttl_days: TtlDays::default(),
+        }
     }
 }
 
@@ -89,8 +98,8 @@ impl ProcessFunction<Params, Order> for Watch {
         }
     }
 
-    fn ttl(&self) -> Option<Ttl> {
-        Some(TTL)
+    fn ttl(&self, params: &Params) -> Option<Ttl> {
+        Some(params.ttl_days.ttl())
     }
 }
 

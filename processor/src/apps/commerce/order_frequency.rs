@@ -10,8 +10,8 @@ use millrace_wire::topic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Categories, Event, TTL};
-use crate::apps::not_below;
+use super::{Categories, Event};
+use crate::apps::parameters::{TtlDays, not_below};
 
 /// Live parameters. A change shows with the next order of each customer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
@@ -33,11 +33,19 @@ struct Params {
     #[garde(dive)]
     #[schemars(title = "Categories")]
     categories: Categories,
+    #[garde(dive)]
+    ttl_days: TtlDays,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { occasional: 2, regular: 6, frequent: 10, categories: Categories::default() }
+        Self {
+            occasional: 2,
+            regular: 6,
+            frequent: 10,
+            categories: Categories::default(),
+            ttl_days: TtlDays::default(),
+        }
     }
 }
 
@@ -68,20 +76,23 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         .source(|order: &Order| Some(order))
         .filter(|order, params| params.categories.admit(order))
         .key_by(|order| &order.customer_id)
-        .map_with_state_ttl(TTL, |order, customer: &mut Current<Customer>, _, params: &Params| {
-            customer.orders += 1;
-            let orders = customer.orders;
-            let frequency = params.frequency(orders);
-            let previous = customer.frequency.replace(frequency);
-            (previous != Some(frequency)).then(|| FrequencyChange {
-                customer_id: order.customer_id.clone(),
-                orders,
-                frequency,
-                previous,
-                changed: previous.is_some(),
-                timestamp: order.timestamp,
-            })
-        })
+        .map_with_state_ttl(
+            |params: &Params| params.ttl_days.ttl(),
+            |order, customer: &mut Current<Customer>, _, params: &Params| {
+                customer.orders += 1;
+                let orders = customer.orders;
+                let frequency = params.frequency(orders);
+                let previous = customer.frequency.replace(frequency);
+                (previous != Some(frequency)).then(|| FrequencyChange {
+                    customer_id: order.customer_id.clone(),
+                    orders,
+                    frequency,
+                    previous,
+                    changed: previous.is_some(),
+                    timestamp: order.timestamp,
+                })
+            },
+        )
         .to(|change| (topic::ORDER_FREQUENCY, &change.customer_id))
 }
 

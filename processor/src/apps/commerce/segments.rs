@@ -14,7 +14,8 @@ use millrace_wire::topic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Categories, Event, Spent, TTL};
+use super::{Categories, Event, Spent};
+use crate::apps::parameters::TtlDays;
 
 /// Live parameters. A change shows with the next order of each customer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
@@ -44,6 +45,8 @@ struct Params {
     #[garde(dive)]
     #[schemars(title = "Categories")]
     categories: Categories,
+    #[garde(dive)]
+    ttl_days: TtlDays,
 }
 
 impl Default for Params {
@@ -55,6 +58,7 @@ impl Default for Params {
             frequent_orders: 10,
             focus_share: 0.7,
             categories: Categories::default(),
+            ttl_days: TtlDays::default(),
         }
     }
 }
@@ -111,24 +115,27 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         .source(|order: &Order| Some(order))
         .filter(|order, params| params.categories.admit(order))
         .key_by(|order| &order.customer_id)
-        .map_with_state_ttl(TTL, |order, customer: &mut Current<Customer>, _, params: &Params| {
-            customer.add(order);
-            let segments = customer.segments(params);
-            if segments == customer.segments {
-                return None;
-            }
-            let previous = std::mem::replace(&mut customer.segments, segments.clone());
-            Some(SegmentChange {
-                customer_id: order.customer_id.clone(),
-                segments,
-                previous,
-                orders: customer.spent.orders,
-                total: customer.spent.total,
-                average: customer.average(),
-                category: customer.favourite().0,
-                timestamp: order.timestamp,
-            })
-        })
+        .map_with_state_ttl(
+            |params: &Params| params.ttl_days.ttl(),
+            |order, customer: &mut Current<Customer>, _, params: &Params| {
+                customer.add(order);
+                let segments = customer.segments(params);
+                if segments == customer.segments {
+                    return None;
+                }
+                let previous = std::mem::replace(&mut customer.segments, segments.clone());
+                Some(SegmentChange {
+                    customer_id: order.customer_id.clone(),
+                    segments,
+                    previous,
+                    orders: customer.spent.orders,
+                    total: customer.spent.total,
+                    average: customer.average(),
+                    category: customer.favourite().0,
+                    timestamp: order.timestamp,
+                })
+            },
+        )
         .to(|change| (topic::CUSTOMER_SEGMENTS, &change.customer_id))
 }
 

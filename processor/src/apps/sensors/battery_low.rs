@@ -3,6 +3,7 @@
 use compact_str::CompactString;
 use garde::Validate;
 use millrace_core::process::{Current, ProcessContext, ProcessFunction};
+use millrace_core::state::Ttl;
 use millrace_core::stream::job as new_job;
 use millrace_core::{EventTime, Job};
 use millrace_wire::event::Reading;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Event;
 use crate::apps::evidence;
+use crate::apps::parameters::TtlDays;
 
 /// Live parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
@@ -22,11 +24,13 @@ struct Params {
     #[garde(range(min = 0.0, max = 100.0))]
     #[schemars(title = "Threshold", extend("x-unit" = "%"))]
     threshold: f64,
+    #[garde(dive)]
+    ttl_days: TtlDays,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { threshold: 40.0 }
+        Self { threshold: 40.0, ttl_days: TtlDays::default() }
     }
 }
 
@@ -74,6 +78,10 @@ impl ProcessFunction<Params, Reading> for OncePerCharge {
             ctx.collect(alert);
         }
         **was_low = low;
+    }
+
+    fn ttl(&self, params: &Params) -> Option<Ttl> {
+        Some(params.ttl_days.ttl())
     }
 }
 

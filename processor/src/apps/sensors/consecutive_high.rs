@@ -15,10 +15,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Event;
-use super::observation::{Observation, humidity};
+use super::observation::{FIELDS, Observation, humidity, in_order};
+use crate::apps::parameters::compiles;
 
 /// Live parameters. A change forgets the runs that are under way.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
     /// Readings above this humidity count.
@@ -29,22 +30,34 @@ struct Params {
     #[garde(range(min = 1, max = 50))]
     #[schemars(title = "Consecutive readings", extend("x-unit" = "readings"))]
     count: u32,
+    /// Less than this lies between the first and the last of them; the run of a sensor that falls silent is forgotten then.
+    #[garde(range(min = 1, max = 2_592_000))]
+    #[schemars(title = "Within", extend("x-unit" = "s"))]
+    within_s: i64,
+    /// Another pattern, over the fields `humidity` and `location` of the humidity readings of a sensor.
+    /// `null` is the one that the other parameters say.
+    #[garde(custom(compiles(FIELDS)))]
+    #[schemars(title = "Pattern", with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pattern: Option<Pattern>,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { threshold: 70.0, count: 3 }
+        Self { threshold: 70.0, count: 3, within_s: 86_400, pattern: None }
     }
 }
 
 const HIGH: &str = "high";
 
 fn pattern(params: &Params) -> Pattern {
-    Pattern::begin(HIGH)
-        .where_(humidity().gt(params.threshold))
-        .times(params.count)
-        .consecutive()
-        .after_match(AfterMatch::PastLast)
+    params.pattern.clone().unwrap_or_else(|| {
+        Pattern::begin(HIGH)
+            .where_(humidity().gt(params.threshold))
+            .times(params.count)
+            .consecutive()
+            .within(params.within_s * 1_000)
+            .after_match(AfterMatch::PastLast)
+    })
 }
 
 pub(super) fn job() -> Box<dyn Job<Event>> {
@@ -56,23 +69,27 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         .key_by(|observation| &observation.sensor_id)
         .pattern(pattern, TimeDomain::Event)
         .filter_map(|found, _, ctx| match found {
-            Detected::Match { stages, .. } => {
-                alert(stages.get(HIGH), ctx.params.threshold, Timestamp(ctx.now))
-            }
+            Detected::Match { stages, .. } => alert(&in_order(stages), ctx.params, Timestamp(ctx.now)),
             Detected::TimedOut { .. } => None,
         })
         .to(|alert| (topic::MOLD_ALERTS, &alert.key))
 }
 
-fn alert(run: &[Observation], threshold: f64, now: Timestamp) -> Option<Alert<ConsecutiveHigh>> {
+fn alert(run: &[&Observation], params: &Params, now: Timestamp) -> Option<Alert<ConsecutiveHigh>> {
     let (first, last) = (run.first()?, run.last()?);
     let evidence: Vec<_> = run.iter().filter_map(|observation| observation.evidence.clone()).collect();
+    let (readings, sensor) = (run.len(), &last.sensor_id);
+    let threshold = params.pattern.is_none().then_some(params.threshold);
+    let message = match threshold {
+        Some(threshold) => format!("{readings} readings in a row above {threshold} % at {sensor}"),
+        None => format!("{readings} readings at {sensor} match the pattern"),
+    };
     Some(Alert {
         id: alert_id("consecutive-high", &evidence),
         r#type: "CONSECUTIVE_HIGH".into(),
         severity: Severity::High,
         key: last.sensor_id.clone(),
-        message: format!("{} readings in a row above {threshold} % at {}", run.len(), last.sensor_id),
+        message,
         timestamp: now,
         evidence,
         details: ConsecutiveHigh {
@@ -168,5 +185,38 @@ mod tests {
             test.params(3, &json!({"count": count})).unwrap();
         }
         assert_eq!(test.job().stats().violations, 0, "whatever the limits allow can be compiled");
+    }
+
+    #[test]
+    fn the_run_of_a_sensor_that_falls_silent_is_forgotten() {
+        let mut test = Harness::new(job);
+        humid(&mut test, "s", &[(0, 80.0), (1, 80.0)]);
+        test.watermark(86_400_000);
+        assert!(!test.state_is_empty());
+        test.watermark(86_400_001);
+        assert!(test.state_is_empty());
+        test.params(1, &json!({"within_s": 1})).unwrap();
+        let day = 86_400_000;
+        humid(&mut test, "s", &[(day + 1, 80.0), (day + 2, 80.0), (day + 1_001, 80.0), (day + 1_002, 80.0)]);
+        test.watermark(2 * day);
+        assert_eq!(runs(&mut test), [json!(null); 0], "three of them are never within a second");
+    }
+
+    #[test]
+    fn the_pattern_is_live() {
+        let mut test = Harness::new(job);
+        let dry = json!({"op": "lt", "left": {"field": "humidity"}, "right": {"const": 40}});
+        let pattern = json!({"pattern": [{"stage": "dry", "where": dry, "quantifier": {"times": {"min": 2, "max": 2}}}],
+                             "within": 60_000});
+        test.params(1, &json!({"pattern": pattern})).unwrap();
+        humid(&mut test, "s", &[(1, 39.0), (2, 90.0), (3, 38.0)]);
+        test.watermark(3);
+        let alerts = test.emitted("mold-alerts");
+        assert_eq!((alerts.len(), &alerts[0]["values"]), (1, &json!([39.0, 38.0])));
+        assert_eq!(
+            (&alerts[0]["message"], &alerts[0]["threshold"]),
+            (&json!("2 readings at s match the pattern"), &json!(null))
+        );
+        assert!(test.params(2, &json!({"pattern": {"pattern": []}})).unwrap_err().contains("no elements"));
     }
 }

@@ -1,9 +1,9 @@
-//! `humidity-average`: average, minimum, maximum and count per sensor and tumbling window.
+//! `humidity-average`: average, minimum, maximum and count per sensor and window.
 
 use compact_str::CompactString;
 use garde::Validate;
 use millrace_core::stream::job as new_job;
-use millrace_core::window::Aggregate;
+use millrace_core::window::{Aggregate, WindowSpec};
 use millrace_core::{EventTime, Job};
 use millrace_wire::event::Reading;
 use millrace_wire::result::SensorAverage;
@@ -12,21 +12,39 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Event;
-use crate::apps::{Lateness, WindowSize};
+use crate::apps::parameters::{Gap, Lateness, Slide, WindowSize, WindowType};
 
 /// Live parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
+    #[garde(skip)]
+    window: WindowType,
     #[garde(dive)]
     window_size_s: WindowSize,
+    #[garde(dive)]
+    slide_s: Slide,
+    #[garde(dive)]
+    gap_s: Gap,
     #[garde(dive)]
     allowed_lateness_s: Lateness,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { window_size_s: WindowSize(300), allowed_lateness_s: Lateness(0) }
+        Self {
+            window: WindowType::Tumbling,
+            window_size_s: WindowSize(300),
+            slide_s: Slide(60),
+            gap_s: Gap(60),
+            allowed_lateness_s: Lateness(0),
+        }
+    }
+}
+
+impl Params {
+    fn windows(&self) -> WindowSpec {
+        self.window.spec(self.window_size_s, self.slide_s, self.gap_s)
     }
 }
 
@@ -89,7 +107,7 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         .topics(&[topic::IOT_SENSORS], &[topic::SENSOR_AVERAGES])
         .source(Event::humidity)
         .key_by(|reading| &reading.sensor_id)
-        .window(|params| params.window_size_s.tumbling())
+        .window(Params::windows)
         .allowed_lateness(|params| params.allowed_lateness_s.ms())
         .aggregate(Average)
         .map(|result, _, _| {
@@ -209,5 +227,34 @@ mod tests {
         let mut test = Harness::new(job);
         let error = test.params(1, &json!({"window_size_s": 0})).unwrap_err();
         assert!(error.contains("window_size_s"), "{error}");
+    }
+
+    #[test]
+    fn the_type_of_window_is_live() {
+        let mut test = Harness::new(job);
+        let windows = |test: &mut Harness<Event>| -> Vec<_> {
+            let bounds = |r: &serde_json::Value| {
+                ["window_start", "window_end", "count"].map(|f| r[f].as_i64().unwrap())
+            };
+            test.emitted("sensor-averages").iter().map(bounds).collect()
+        };
+        test.params(1, &json!({"window": "sliding", "window_size_s": 20, "slide_s": 10})).unwrap();
+        add(&mut test, "a", 15_000, 50.0);
+        test.watermark(40_000);
+        assert_eq!(windows(&mut test), [[0, 20_000, 1], [10_000, 30_000, 1]]);
+        test.params(2, &json!({"window": "session", "gap_s": 5})).unwrap();
+        add(&mut test, "a", 41_000, 50.0);
+        add(&mut test, "a", 44_000, 50.0);
+        test.restore();
+        test.watermark(60_000);
+        assert_eq!(windows(&mut test), [[41_000, 49_000, 2]]);
+        for (bad, why) in [
+            (json!({"window": "global"}), "global"),
+            (json!({"gap_s": 0}), "gap_s"),
+            (json!({"slide_s": 0}), "slide_s"),
+        ] {
+            let error = test.params(3, &bad).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! The events of a match are not used again: 71, 72 and 85 % are one rise, from 71 to 85.
 
 use garde::Validate;
-use millrace_core::cep::{AfterMatch, Detected, Pattern, Stages};
+use millrace_core::cep::{AfterMatch, Detected, Pattern};
 use millrace_core::stream::job as new_job;
 use millrace_core::{Job, TimeDomain};
 use millrace_wire::Timestamp;
@@ -13,11 +13,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Event;
-use super::observation::{Observation, humidity};
-use crate::apps::not_below;
+use super::observation::{FIELDS, Observation, humidity, in_order};
+use crate::apps::parameters::{compiles, not_below};
 
 /// Live parameters. A change forgets the rises that are under way.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(default, deny_unknown_fields)]
 struct Params {
     /// The first reading is above this humidity.
@@ -32,11 +32,16 @@ struct Params {
     #[garde(range(min = 1, max = 86_400))]
     #[schemars(title = "Within", extend("x-unit" = "s"))]
     within_s: i64,
+    /// Another pattern, over the fields `humidity` and `location` of the humidity readings of a sensor.
+    /// `null` is the one that the other parameters say.
+    #[garde(custom(compiles(FIELDS)))]
+    #[schemars(title = "Pattern", with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pattern: Option<Pattern>,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { lower: 70.0, upper: 80.0, within_s: 600 }
+        Self { lower: 70.0, upper: 80.0, within_s: 600, pattern: None }
     }
 }
 
@@ -44,12 +49,14 @@ const FIRST: &str = "first";
 const SECOND: &str = "second";
 
 fn pattern(params: &Params) -> Pattern {
-    Pattern::begin(FIRST)
-        .where_(humidity().gt(params.lower))
-        .followed_by(SECOND)
-        .where_(humidity().gt(params.upper))
-        .within(params.within_s * 1_000)
-        .after_match(AfterMatch::PastLast)
+    params.pattern.clone().unwrap_or_else(|| {
+        Pattern::begin(FIRST)
+            .where_(humidity().gt(params.lower))
+            .followed_by(SECOND)
+            .where_(humidity().gt(params.upper))
+            .within(params.within_s * 1_000)
+            .after_match(AfterMatch::PastLast)
+    })
 }
 
 pub(super) fn job() -> Box<dyn Job<Event>> {
@@ -57,21 +64,23 @@ pub(super) fn job() -> Box<dyn Job<Event>> {
         .topics(&[topic::IOT_SENSORS], &[topic::MOLD_ALERTS])
         .alerts()
         .source(Event::humidity)
-        // The upper limit is not below the lower one: what is not above that is no part of a match.
-        .filter(|reading, params| reading.value > params.lower)
+        // The upper limit is not below the lower one: what is not above that is no part of a match. Of another pattern
+        // nothing is known.
+        .filter(|reading, params: &Params| params.pattern.is_some() || reading.value > params.lower)
         .map(|reading, _, ctx| Observation::new(reading, ctx))
         .key_by(|observation| &observation.sensor_id)
         .pattern(pattern, TimeDomain::Event)
         .filter_map(|found, _, ctx| match found {
-            Detected::Match { stages, .. } => alert(stages, Timestamp(ctx.now)),
+            Detected::Match { stages, .. } => alert(&in_order(stages), Timestamp(ctx.now)),
             Detected::TimedOut { .. } => None,
         })
         .to(|alert| (topic::MOLD_ALERTS, &alert.key))
 }
 
-fn alert(stages: &Stages<Observation>, now: Timestamp) -> Option<Alert<HumidityRise>> {
-    let (first, second) = (stages.get(FIRST).first()?, stages.get(SECOND).first()?);
-    let evidence: Vec<_> = [first, second].into_iter().filter_map(|o| o.evidence.clone()).collect();
+/// The rise is from the first to the last reading of the match.
+fn alert(taken: &[&Observation], now: Timestamp) -> Option<Alert<HumidityRise>> {
+    let (first, second) = (taken.first()?, taken.last()?);
+    let evidence: Vec<_> = taken.iter().filter_map(|o| o.evidence.clone()).collect();
     Some(Alert {
         id: alert_id("humidity-rise", &evidence),
         r#type: "HUMIDITY_RISE".into(),
@@ -185,5 +194,43 @@ mod tests {
             assert!(error.contains(why), "{error}");
         }
         assert_eq!((test.job().params_version(), test.job().stats().violations), (1, 0));
+    }
+
+    /// The example of docs/jobs.md.
+    #[test]
+    fn the_pattern_is_live_and_one_that_cant_be_compiled_is_refused() {
+        let shown = include_str!("../../../../docs/jobs.md").split("```json\n").nth(1).unwrap();
+        let three: serde_json::Value = serde_json::from_str(shown.split("```").next().unwrap()).unwrap();
+        let mut test = Harness::new(job);
+        test.params(1, &json!({"pattern": three})).unwrap();
+        humid(&mut test, "s", &[(0, 61.0), (1, 59.0), (2, 66.0), (3, 71.0)]);
+        test.restore();
+        test.watermark(3);
+        let alerts = test.emitted("mold-alerts");
+        assert_eq!(
+            (alerts.len(), &alerts[0]["id"]),
+            (1, &json!("humidity-rise/test/0/0,2,3")),
+            "three readings"
+        );
+        assert_eq!((&alerts[0]["first"], &alerts[0]["second"]), (&json!(61.0), &json!(71.0)));
+        test.params(2, &json!({"pattern": null})).unwrap();
+        humid(&mut test, "s", &[(10, 61.0), (11, 66.0), (12, 71.0), (13, 81.0)]);
+        test.watermark(13);
+        assert_eq!(rises(&mut test), [(71.0, 81.0)], "that of the limits again");
+        let stage = |name: &str| json!({"stage": name});
+        for (bad, why) in [
+            (
+                json!({"pattern": [stage("a"), stage("b")], "within": 1}),
+                "has no contiguity: say how it follows",
+            ),
+            (json!({"pattern": [], "within": 1}), "no elements"),
+            (json!({"pattern": [stage("a")]}), "`within` is missing"),
+            (json!({"pattern": [stage("a")], "within": 0}), "must be above 0"),
+            (json!({"patern": []}), "patern"),
+        ] {
+            let error = test.params(3, &json!({"pattern": bad})).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+        assert_eq!((test.job().params_version(), test.job().stats().violations), (2, 0));
     }
 }

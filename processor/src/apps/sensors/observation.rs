@@ -1,5 +1,5 @@
 use compact_str::CompactString;
-use millrace_core::cep::{FieldValue, Fields, Operand, field};
+use millrace_core::cep::{FieldValue, Fields, Operand, Stages, field};
 use millrace_core::stream::Context;
 use millrace_wire::Timestamp;
 use millrace_wire::event::Reading;
@@ -36,10 +36,21 @@ pub(super) fn humidity() -> Operand {
     field("humidity")
 }
 
+/// What a match has taken, whatever its stages are called.
+pub(super) fn in_order(stages: &Stages<Observation>) -> Vec<&Observation> {
+    let mut taken: Vec<_> = stages.iter().flat_map(|(_, observations)| observations).collect();
+    taken.sort_by_key(|observation| observation.at);
+    taken
+}
+
+/// Those of an observation.
+pub(super) const FIELDS: &[&str] = &["humidity", "location"];
+
 impl Fields for Observation {
     fn field(&self, name: &str) -> FieldValue<'_> {
         match name {
             "humidity" => FieldValue::Number(self.humidity),
+            "location" => FieldValue::Text(&self.location),
             _ => FieldValue::Null,
         }
     }

@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Event;
+use crate::apps::parameters::TtlDays;
 
 /// Live parameters. The defaults let pass what the demo's sensors do by themselves but for one reading in some thousand.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
@@ -48,6 +49,8 @@ struct Params {
     #[garde(range(min = 1e-9, max = 1e9))]
     #[schemars(title = "Least spread")]
     min_scale: f64,
+    #[garde(dive)]
+    ttl_days: TtlDays,
 }
 
 impl Default for Params {
@@ -59,6 +62,7 @@ impl Default for Params {
             mad_threshold: 8.0,
             warm_up: 30,
             min_scale: 0.25,
+            ttl_days: TtlDays::default(),
         }
     }
 }
@@ -85,9 +89,6 @@ struct Learned {
     ewma: EwmaState,
     mad: Sample,
 }
-
-/// A sensor that has been silent for this long, ms of event time, is forgotten.
-const FORGOTTEN: i64 = 30 * 24 * 3_600 * 1_000;
 
 struct Detect;
 
@@ -126,8 +127,8 @@ impl ProcessFunction<Params, Reading> for Detect {
         }
     }
 
-    fn ttl(&self) -> Option<Ttl> {
-        Some(Ttl::event_time(FORGOTTEN))
+    fn ttl(&self, params: &Params) -> Option<Ttl> {
+        Some(params.ttl_days.ttl())
     }
 }
 
@@ -223,13 +224,15 @@ mod tests {
         assert_eq!(test.job().stats().late, 0);
     }
 
+    const DAY: i64 = 24 * 3_600 * 1_000;
+
     #[test]
     fn a_silent_sensor_is_forgotten() {
         let mut test = Harness::new(job);
         steady(&mut test, "s", "vibration", 0, 40);
-        test.watermark(39_000 + FORGOTTEN - 1);
+        test.watermark(39_000 + 30 * DAY - 1);
         assert!(!test.state_is_empty());
-        test.watermark(39_000 + FORGOTTEN);
+        test.watermark(39_000 + 30 * DAY);
         assert!(test.state_is_empty());
     }
 
@@ -249,5 +252,17 @@ mod tests {
             let error = test.params(3, &bad).unwrap_err();
             assert!(error.contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn how_long_a_silent_sensor_is_known_is_live() {
+        let mut test = Harness::new(job);
+        add(&mut test, "s", "vibration", 0, 1.0);
+        test.params(1, &json!({"ttl_days": 2})).unwrap();
+        test.watermark(2 * DAY - 1);
+        assert!(!test.state_is_empty());
+        test.watermark(2 * DAY);
+        assert!(test.state_is_empty());
+        assert!(test.params(2, &json!({"ttl_days": 0})).unwrap_err().contains("ttl_days"));
     }
 }
