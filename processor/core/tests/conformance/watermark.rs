@@ -19,9 +19,9 @@ enum Spec {
     Generator { max_out_of_orderness: i64, idle_timeout: Option<i64>, partitions: Vec<String> },
 }
 
-/// A task keeps its valves, and of its sources the latest times and the watermark. Which partitions are idle and for how
-/// long they have been silent it does not: after a restart silence begins anew. So a multiplexer by itself, and
-/// generators with an idle timeout, have nothing to restore.
+/// Restored are valves, and generators from what a task keeps: their latest times and the watermark. A multiplexer by itself
+/// is nothing that a task keeps; the silence of generators with an idle timeout is tested with the task
+/// (`task/tests/restore.rs`).
 pub fn keeps_state(case: &Case) -> bool {
     match read(&case.spec) {
         Ok(Spec::Valve { .. }) => true,
