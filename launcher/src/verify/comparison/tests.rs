@@ -17,7 +17,7 @@ fn averages() -> &'static Oracle {
 }
 
 fn params(size: i64) -> Params {
-    json!({"window_size_s": size}).as_object().unwrap().clone()
+    json!({"window": "tumbling", "window_size_s": size}).as_object().unwrap().clone()
 }
 
 fn result(start: i64, values: &[f64]) -> Value {
