@@ -15,7 +15,7 @@ use crate::stream::{Job, job};
 use crate::task::{App, Application, Input, Parsed, Record, Source, SourceKind};
 use crate::testing::Harness;
 use crate::time::{EventTime, TimeDomain, Watermark};
-use crate::watermark::BoundedOutOfOrderness;
+use crate::watermark::Order;
 use crate::window::{Aggregate, Trigger, WindowSpec};
 use crate::{Effect, Effects};
 
@@ -199,15 +199,14 @@ fn totals() -> Box<dyn Job<u32>> {
 const APP: App<u32> = App {
     name: "old",
     sources: &[
-        Source { topic: "numbers", kind: SourceKind::Stream },
+        Source { topic: "numbers", kind: SourceKind::Stream(Order::bounded(2, None)) },
         Source { topic: "numbers.repartition", kind: SourceKind::Repartition },
     ],
     partitions: 2,
     parse: |record| {
         let n = *record.value.and_then(<[u8]>::first).ok_or("no number")?;
-        Ok(Parsed { event: n.into(), at: EventTime(record.offset) })
+        Ok(Parsed::new(n.into(), EventTime(record.offset)))
     },
-    order: BoundedOutOfOrderness { max_out_of_orderness: 2, idle_timeout: None },
     jobs: || vec![totals()],
 };
 
