@@ -68,7 +68,8 @@ mod tests {
     /// Changes of the window size, s, each with when it was given; and records, (created, event time).
     fn of(sizes: &[(i64, i64)], records: &[(i64, i64)]) -> Unmixed {
         let averages = jobs::ALL.iter().find(|oracle| oracle.job == "humidity-average").unwrap();
-        let params = |size: i64| json!({"window": "tumbling", "window_size_s": size}).as_object().unwrap().clone();
+        let params =
+            |size: i64| json!({"window": "tumbling", "window_size_s": size}).as_object().unwrap().clone();
         let mut before = 300;
         let mut changes = Vec::new();
         for (given_at, size) in sizes {

@@ -6,7 +6,7 @@ use millrace_wire::topic;
 use serde_json::{Value, json};
 
 use super::batch::{Expect, Fields, Oracle, Params, Row, Window, Windows};
-use super::fields::{at, bank, bounds, count, long, name, row, seconds, short, sum, text, window_from};
+use super::fields::{at, bank, bounds, count, long, name, row, short, sum, text, window_from};
 
 /// Every job that can be verified.
 pub const ALL: [Oracle; 10] = [

@@ -196,7 +196,8 @@ mod tests {
         task.start();
         let mut effects = Effects::default();
         let sensor = br#"{"sensorId":"s","location":"attic","calibration":0.5}"#;
-        let records: [(Option<&[u8]>, Option<&[u8]>); 6] = [
+        type Bytes = Option<&'static [u8]>;
+        let records: [(Bytes, Bytes); 6] = [
             (Some(b"s"), Some(sensor)),
             (Some(b"s"), Some(br#"{"sensorId":"s"}"#)),
             (Some(b"s"), Some(b"{")),
