@@ -4,9 +4,10 @@ use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use millrace_wire::api::{JobView, Listing, ParamsView};
 use millrace_wire::telemetry::WorkerState;
 use millrace_wire::topic;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::{Api, Kafka, Millrace, Search, eventually, signal, variable};
 
@@ -58,9 +59,18 @@ impl Cluster {
         cluster
     }
 
+    /// Whatever a test before has left, in every job.
     fn default_params(&self) {
-        self.api.set_params("humidity-average", &json!({"window_size_s": 300, "allowed_lateness_s": 0}));
-        self.api.set_params("mold-filter", &json!({"threshold": 60}));
+        for job in self.api.get("/jobs").expect(200).json::<Listing<JobView>>().items {
+            let view: ParamsView = self.api.get(&format!("/jobs/{}/params", job.id)).expect(200).json();
+            let properties = view.schema["properties"].as_object().expect("parameters");
+            let default =
+                |(name, property): (&String, &Value)| Some((name.clone(), property.get("default")?.clone()));
+            let defaults: Map<String, Value> = properties.iter().filter_map(default).collect();
+            if view.params != defaults {
+                self.api.set_params(&job.id, &Value::Object(defaults));
+            }
+        }
     }
 
     /// Waits until nothing is missing.

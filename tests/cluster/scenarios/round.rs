@@ -45,7 +45,7 @@ pub fn round(cluster: &Cluster, number: usize, meanwhile: impl FnOnce()) -> Roun
     let streams = PROVOKED.map(|(stream, ..)| stream);
     let before = ends(cluster, &streams);
     let worked_before = worked(cluster);
-    let mut span = BTreeMap::new();
+    let (mut span, mut ends_ms) = (BTreeMap::new(), BTreeMap::new());
     for (stream, _, scenarios) in PROVOKED {
         let scenario = scenarios[number];
         let given = now_ms();
@@ -61,12 +61,13 @@ pub fn round(cluster: &Cluster, number: usize, meanwhile: impl FnOnce()) -> Roun
         assert_eq!(told.ends_ms - told.started_ms, SECONDS[number] * 1_000, "{told:?}");
         assert_eq!(told.provokes, scenario.provokes());
         span.insert(scenario, (told.started_ms, told.ends_ms));
+        ends_ms.insert(stream, told.ends_ms);
     }
     meanwhile();
     eventually("the scenarios are over", Duration::from_secs(90), || {
         let running = provoked(kafka);
         for (stream, _, scenarios) in PROVOKED {
-            let early = !running.contains_key(stream) && now_ms() < span[&scenarios[number]].1;
+            let early = !running.contains_key(stream) && now_ms() < ends_ms[stream];
             assert!(!early, "{stream}: {} is over too early", scenarios[number].name());
         }
         if running.is_empty() { Ok(()) } else { Err(format!("{running:?}")) }
