@@ -1,8 +1,8 @@
 //! `orders`: what customers of a shop order.
 //!
 //! Few customers order often, most seldom (Zipf). Each has a budget and a favourite category, which follow from the seed
-//! and the customer's number; an order is one to four articles of one category, the favourite one or what it is the hour for, at prices around its usual one. The amount
-//! is the sum of its items.
+//! and the customer's number; an order is one to four articles of one category, the favourite one or what it is the hour for,
+//! at prices around its usual one. The amount is the sum of its items.
 
 use std::io;
 
