@@ -17,6 +17,9 @@ pub(super) struct Panes<Acc> {
     keys: FxHashMap<Arc<str>, Key<Acc>>,
     timers: [Timers; 2],
     dirty: Vec<(Arc<str>, TimeWindow)>,
+    /// Keys without a pane since the last advance. They stay until the next one, so that a key with records in each of
+    /// its windows is made once.
+    resting: Vec<Arc<str>>,
     /// Records whose first window is here.
     pub pending: u64,
 }
@@ -94,7 +97,13 @@ fn of<T>([event, processing]: &mut [T; 2], domain: TimeDomain) -> &mut T {
 
 impl<Acc> Default for Panes<Acc> {
     fn default() -> Self {
-        Self { keys: FxHashMap::default(), timers: Default::default(), dirty: Vec::new(), pending: 0 }
+        Self {
+            keys: FxHashMap::default(),
+            timers: Default::default(),
+            dirty: Vec::new(),
+            resting: Vec::new(),
+            pending: 0,
+        }
     }
 }
 
@@ -246,7 +255,7 @@ impl<Acc> Panes<Acc> {
         others: impl Iterator<Item = Assigned>,
         fire: &mut impl FnMut(&Arc<str>, Assigned, &Acc),
     ) {
-        let Self { keys, timers, dirty, pending } = self;
+        let Self { keys, timers, dirty, pending, .. } = self;
         *pending += arrival.owned;
         with_key(keys, arrival.key, |key| {
             let pane = key.pane(first);
@@ -271,7 +280,7 @@ impl<Acc> Panes<Acc> {
         epoch: &Epoch,
         fire: &mut impl FnMut(&Arc<str>, Assigned, &Acc),
     ) {
-        let Self { keys, timers, dirty, pending } = self;
+        let Self { keys, timers, dirty, pending, .. } = self;
         *pending += arrival.owned;
         with_key(keys, arrival.key, |key| {
             let pane = key.session(window, epoch, arrival.function, dirty);
@@ -294,6 +303,11 @@ impl<Acc> Panes<Acc> {
         fire: &mut impl FnMut(&Arc<str>, Assigned, &Acc),
     ) -> Advanced {
         let mut advanced = Advanced::default();
+        for name in self.resting.drain(..) {
+            if self.keys.get(&name).is_some_and(|key| key.panes.is_empty()) {
+                self.keys.remove(&name);
+            }
+        }
         for name in of(&mut self.timers, domain).take(at) {
             let Some(key) = self.keys.get_mut(&name) else { continue };
             let planned = of(&mut key.planned, domain);
@@ -333,7 +347,7 @@ impl<Acc> Panes<Acc> {
             });
             of(&mut self.timers, domain).plan(planned_of(key, domain), next, &name);
             if key.panes.is_empty() {
-                self.keys.remove(&name);
+                self.resting.push(name);
             }
         }
         self.pending = self.pending.saturating_sub(advanced.done);

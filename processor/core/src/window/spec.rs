@@ -205,8 +205,10 @@ impl Aligned {
     }
 
     fn first_before(self, back: i64) -> Option<i64> {
-        // back + k * slide < size, so nothing overflows.
-        (back < self.size).then(|| back + (self.size - 1 - back) / self.slide * self.slide)
+        // back + k * slide < size, so nothing overflows. A record of one window alone costs no division.
+        let rest = self.size - 1 - back;
+        let more = if rest < self.slide { 0 } else { rest / self.slide * self.slide };
+        (rest >= 0).then_some(back + more)
     }
 
     /// Starts of the first and the last window that hold `t`. In 128 bits, because the first may be before the range.
