@@ -64,30 +64,35 @@ fn what_users_do_and_pay_raises_each_alert_once_with_its_evidence() {
     let (tester, fast, traveller, spender, leaver, buyer) =
         (user("tester"), user("fast"), user("traveller"), user("spender"), user("leaver"), user("buyer"));
     let events = [
-        event(&traveller, "page_view", base, PARIS),
-        event(&traveller, "page_view", base + 10_000, KYOTO),
-        event(&leaver, "add_to_cart", base, PARIS),
-        event(&buyer, "add_to_cart", base, PARIS),
-        event(&buyer, "purchase", base + 10_000, PARIS),
+        (0, "page_view", &traveller, PARIS),
+        (10, "page_view", &traveller, KYOTO),
+        (0, "add_to_cart", &leaver, PARIS),
+        (0, "add_to_cart", &buyer, PARIS),
+        (10, "purchase", &buyer, PARIS),
         // Across the border, at a speed that is possible.
-        event(&spender, "page_view", base, STRASBOURG),
-        event(&spender, "login", base + 24_000, KEHL),
+        (0, "page_view", &spender, STRASBOURG),
+        (24, "login", &spender, KEHL),
     ];
-    let mut payments = vec![
-        payment(&tester, base, 1.0),
-        payment(&tester, base + 20_000, 900.0),
-        payment(&spender, base + 25_000, 450.0),
-        payment(&buyer, base + 25_000, 450.0),
-    ];
-    payments.extend((0..5).map(|i| payment(&fast, base + i * 5_000, 20.0)));
-    // No stream is idle from here on: events do not move event time past payments that are still to come.
-    mark(&cluster, base - 1_000);
-    all_read();
-    cluster.kafka.write(topic::USER_EVENTS, &events);
-    for worker in cluster.workers() {
-        cluster.kill_9(&worker);
+    let mut payments =
+        vec![(0, &tester, 1.0), (20, &tester, 900.0), (25, &spender, 450.0), (25, &buyer, 450.0)];
+    payments.extend((0..5).map(|i| (i * 5, &fast, 20.0)));
+    // What is written at once has one event time, and all of it is read before the next: nothing is late, whoever shares a
+    // partition and whichever stream is silent.
+    for seconds in [0, 5, 10, 15, 20, 24, 25] {
+        let at = base + seconds * 1_000;
+        let now = events.iter().filter(|event| event.0 == seconds);
+        let of_users: Vec<_> = now.map(|&(_, kind, user, place)| event(user, kind, at, place)).collect();
+        let now = payments.iter().filter(|payment| payment.0 == seconds);
+        let of_cards: Vec<_> = now.map(|&(_, user, amount)| payment(user, at, amount)).collect();
+        cluster.kafka.write(topic::USER_EVENTS, &of_users);
+        cluster.kafka.write(topic::TRANSACTIONS, &of_cards);
+        if seconds == 10 {
+            for worker in cluster.workers() {
+                cluster.kill_9(&worker);
+            }
+        }
+        all_read();
     }
-    cluster.kafka.write(topic::TRANSACTIONS, &payments);
     mark(&cluster, base + 25_000 + OUT_OF_ORDERNESS_MS + 1);
 
     let expected: BTreeMap<(String, &str), usize> = [

@@ -35,7 +35,7 @@ fn every_record_of_a_given_topic_is_measured_and_the_results_are_all_there() {
     cluster.kafka.write(&topic, &cards());
 
     let before = cluster.kafka.layout().1;
-    let client = cluster.client_config();
+    let client = cluster.file("librdkafka.properties");
     let arguments = ["bench", "--json", "--only", "catch-up", "--queries", "transform,tumbling"];
     let out =
         cluster.millrace(&[&arguments[..], &["--topic", &topic, "--client-config", &client]].concat(), &[]);

@@ -128,9 +128,9 @@ impl Cluster {
         )
     }
 
-    /// The file that tells librdkafka's clients how to reach it.
-    pub fn client_config(&self) -> String {
-        self.millrace.data().join("librdkafka.properties").display().to_string()
+    /// The path of a file in the data folder.
+    pub fn file(&self, name: &str) -> String {
+        self.millrace.data().join(name).display().to_string()
     }
 
     /// Runs `millrace ARGS..` on this cluster and returns what it prints.
