@@ -11,7 +11,7 @@ use millrace_wire::topic;
 use crate::control::Action;
 use crate::layout::Layout;
 use crate::savepoint::{self, Savepoint};
-use crate::{bench, chaos, commands, health, logs, reset, terminal, up, verify};
+use crate::{bench, chaos, commands, health, logs, provision, reset, terminal, up, verify};
 
 /// Starts, watches, breaks and stops a Millrace cluster on this machine.
 #[derive(Debug, Parser)]
@@ -159,6 +159,14 @@ enum Command {
         #[command(subcommand)]
         command: Savepoint,
     },
+    /// Write what every component of a cluster in containers needs, each into its own folder (compose.yaml)
+    Provision(provision::Options),
+    /// Whether /health on this port of 127.0.0.1 answers 200, for health checks of containers
+    #[command(hide = true)]
+    Probe {
+        /// The port
+        port: u16,
+    },
     /// The page's users: everything after `user` goes to `millrace-gateway user`
     #[command(disable_help_flag = true)]
     User {
@@ -237,6 +245,8 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Chaos(options) => chaos::run(&layout, &options).await,
         Command::Bench(options) => bench::run(&layout, &options).await,
         Command::Savepoint { command } => savepoint::run(&layout, &command).await,
+        Command::Provision(options) => provision::provision(&layout, &options),
+        Command::Probe { port } => health::probe(port).await,
         Command::User { args } => commands::user(&layout, &args),
     }
 }

@@ -172,7 +172,7 @@ pub fn client(layout: &Layout, name: &str) -> Result<ClientConfig> {
 
 /// `topics setup`.
 pub async fn topics_setup(layout: &Layout) -> Result<ExitCode> {
-    let created = topics::setup(&cluster(layout)?, Duration::from_secs(20)).await?;
+    let created = topics::setup(&cluster(layout)?, Duration::from_secs(60)).await?;
     match created.as_slice() {
         [] => out::line("every topic is there"),
         created => out::line(format!("created {}", created.join(", "))),

@@ -59,7 +59,12 @@ pub fn env(ports: Ports, credentials: &Credentials) -> String {
     let mut lines = vec![("KAFKA_BOOTSTRAP_SERVERS".to_owned(), ports.bootstrap())];
     lines.extend(elasticsearch_env(ports, credentials));
     lines.push(("MILLRACE_URL".to_owned(), ports.url()));
-    lines.iter().map(|(key, value)| format!("{key}={value}\n")).collect()
+    assignments(&lines)
+}
+
+/// `KEY=value` lines. No value needs quoting.
+pub fn assignments(variables: &[(String, String)]) -> String {
+    variables.iter().map(|(key, value)| format!("{key}={value}\n")).collect()
 }
 
 /// Writes all three.

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use crate::account::Account;
 use crate::credentials::{Credentials, ELASTICSEARCH_USER};
 use crate::fetch::Services;
-use crate::layout::Layout;
+use crate::layout::{Layout, write_private};
 use crate::ports::Ports;
 use crate::preflight::Java;
 use crate::process::{FOREIGN_ENV, Program};
@@ -46,7 +46,7 @@ node.name: millrace
 path.data: {data}
 path.logs: {logs}
 discovery.type: single-node
-network.host: 127.0.0.1
+network.host: {host}
 http.port: {http}
 transport.port: {transport}
 xpack.security.enabled: true
@@ -58,9 +58,26 @@ action.auto_create_index: true
 ",
         data = dir.join("data").display(),
         logs = dir.join("logs").display(),
+        host = ports.host("elasticsearch"),
         http = ports.elasticsearch(),
         transport = ports.elasticsearch_transport(),
     )
+}
+
+/// Writes the settings of a start into the node's folder `dir`.
+pub fn configure(dir: &Path, ports: Ports) -> Result<()> {
+    for name in ["config", "data", "logs", "tmp"] {
+        fs::create_dir_all(dir.join(name)).with_context(|| format!("cannot write {}", dir.display()))?;
+    }
+    let config = dir.join("config");
+    write_private(&config.join("elasticsearch.yml"), &settings(dir, ports))?;
+    write_private(&config.join("jvm.options"), JVM_OPTIONS)?;
+    write_private(&config.join("log4j2.properties"), LOG4J2)?;
+    // elasticsearch-users adds to its files and refuses to make them.
+    for file in ["users", "users_roles"] {
+        fs::OpenOptions::new().append(true).create(true).mode(0o600).open(config.join(file))?;
+    }
+    Ok(())
 }
 
 /// Where Elasticsearch keeps its files: in the data folder if `account` can get there, else outside of it.
@@ -95,27 +112,10 @@ impl Elasticsearch {
 
     /// Writes the settings of this start and, the first time, makes the user.
     pub async fn prepare(&self, ports: Ports, credentials: &Credentials) -> Result<()> {
-        let write = || -> std::io::Result<()> {
-            for dir in ["config", "data", "logs", "tmp"] {
-                fs::create_dir_all(self.dir.join(dir))?;
-            }
-            fs::write(self.config().join("elasticsearch.yml"), settings(&self.dir, ports))?;
-            fs::write(self.config().join("jvm.options"), JVM_OPTIONS)?;
-            fs::write(self.config().join("log4j2.properties"), LOG4J2)?;
-            // elasticsearch-users adds to its files and refuses to make them.
-            for file in ["users", "users_roles"] {
-                fs::OpenOptions::new()
-                    .append(true)
-                    .create(true)
-                    .mode(0o600)
-                    .open(self.config().join(file))?;
-            }
-            match &self.account {
-                Some(account) => account.own(&self.dir),
-                None => Ok(()),
-            }
-        };
-        write().with_context(|| format!("cannot write {}", self.dir.display()))?;
+        configure(&self.dir, ports)?;
+        if let Some(account) = &self.account {
+            account.own(&self.dir).with_context(|| format!("cannot own {}", self.dir.display()))?;
+        }
         let users = self.config().join("users");
         if fs::read_to_string(users).is_ok_and(|users| users.contains(ELASTICSEARCH_USER)) {
             return Ok(());

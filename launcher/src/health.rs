@@ -68,6 +68,13 @@ pub async fn health(layout: &Layout) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `probe`.
+pub async fn probe(port: u16) -> Result<ExitCode> {
+    let answer = http::get(port, "/health", None).await?;
+    out::line(answer.body.trim());
+    Ok(if answer.status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 fn components(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = Vec::new();
     if matches!(snapshot.outcome, Outcome::Starting | Outcome::Stopping) {

@@ -1,8 +1,7 @@
 //! Three combined brokers and controllers: their settings, the first format, the command line.
 
-use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
@@ -31,15 +30,15 @@ const JVM: [&str; 10] = [
 
 /// Broker `n`'s `server.properties`.
 pub fn properties(n: u16, layout: &Layout, ports: Ports, credentials: &Credentials) -> String {
-    let (broker, controller) = (ports.broker(n), ports.controller(n));
-    let voters: Vec<_> = (1..=BROKERS).map(|n| format!("{n}@127.0.0.1:{}", ports.controller(n))).collect();
+    let (broker, controller) = (ports.broker_address(n), ports.controller_address(n));
+    let voters: Vec<_> = (1..=BROKERS).map(|n| format!("{n}@{}", ports.controller_address(n))).collect();
     let (voters, data) = (voters.join(","), layout.broker(n).join("data"));
     let Credentials { kafka_password, controller_password, .. } = credentials;
     format!(
         r#"node.id={n}
 process.roles=broker,controller
 controller.quorum.voters={voters}
-listeners=SASL_PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
+listeners=SASL_PLAINTEXT://{broker},CONTROLLER://{controller}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=SASL_PLAINTEXT
 listener.security.protocol.map=CONTROLLER:SASL_PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT
@@ -99,7 +98,32 @@ pub fn is_formatted(layout: &Layout, n: u16) -> bool {
     layout.broker(n).join("data/meta.properties").exists()
 }
 
-/// Formats broker `n`'s storage, with the first user in it.
+/// Arguments of `java` that format broker `n`'s storage, with the first user in it, unless that has been done.
+pub fn format_args(n: u16, layout: &Layout, class_path: &str, credentials: &Credentials) -> Vec<String> {
+    let config = config(layout, n).display().to_string();
+    let user = format!("SCRAM-SHA-512=[name={KAFKA_USER},password={}]", credentials.kafka_password);
+    let jvm = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"];
+    let tool = ["-cp", class_path, "kafka.tools.StorageTool", "format", "--ignore-formatted"];
+    let options = ["--cluster-id", &credentials.cluster_id, "--config", &config, "--add-scram", &user];
+    jvm.iter().chain(&tool).chain(&options).map(|&arg| arg.to_owned()).collect()
+}
+
+/// Arguments of `java` for broker `n`.
+pub fn args(n: u16, layout: &Layout, class_path: &str) -> Vec<String> {
+    // For a machine that is much smaller or larger; later flags win.
+    let more = std::env::var("MILLRACE_KAFKA_JVM").unwrap_or_default();
+    let config = config(layout, n).display().to_string();
+    let program = ["-cp", class_path, "kafka.Kafka", &config];
+    JVM.into_iter().chain(more.split_ascii_whitespace()).chain(program).map(str::to_owned).collect()
+}
+
+/// Writes arguments as a file for `java @FILE`, because command lines are visible to every user of the machine.
+pub fn write_args(file: &Path, args: &[String]) -> Result<()> {
+    let text: String = args.iter().map(|arg| format!("\"{}\"\n", arg.replace('\\', "\\\\"))).collect();
+    write_private(file, &text)
+}
+
+/// Formats broker `n`'s storage.
 pub async fn format(
     n: u16,
     layout: &Layout,
@@ -107,25 +131,8 @@ pub async fn format(
     java: &Java,
     credentials: &Credentials,
 ) -> Result<()> {
-    // An argument file, because command lines are visible to every user of the machine.
     let file = layout.broker(n).join("format.args");
-    let args = [
-        "-cp".to_owned(),
-        services.kafka_class_path(),
-        "-XX:TieredStopAtLevel=1".to_owned(),
-        "-XX:+UseSerialGC".to_owned(),
-        "-XX:-UsePerfData".to_owned(),
-        "kafka.tools.StorageTool".to_owned(),
-        "format".to_owned(),
-        "--cluster-id".to_owned(),
-        credentials.cluster_id.clone(),
-        "--config".to_owned(),
-        config(layout, n).display().to_string(),
-        "--add-scram".to_owned(),
-        format!("SCRAM-SHA-512=[name={KAFKA_USER},password={}]", credentials.kafka_password),
-    ];
-    let text: String = args.iter().map(|arg| format!("\"{}\"\n", arg.replace('\\', "\\\\"))).collect();
-    write_private(&file, &text)?;
+    write_args(&file, &format_args(n, layout, &services.kafka_class_path(), credentials))?;
     let output = Command::new(java.program())
         .arg(format!("@{}", file.display()))
         .stdin(Stdio::null())
@@ -141,21 +148,9 @@ pub async fn format(
     Ok(())
 }
 
-/// Arguments of `java` for broker `n`.
-pub fn args(n: u16, layout: &Layout, services: &Services) -> Vec<OsString> {
-    let mut args: Vec<OsString> = JVM.iter().map(OsString::from).collect();
-    // For a machine that is much smaller or larger; later flags win.
-    let more = std::env::var("MILLRACE_KAFKA_JVM").unwrap_or_default();
-    args.extend(more.split_ascii_whitespace().map(OsString::from));
-    args.extend(["-cp".into(), services.kafka_class_path().into(), "kafka.Kafka".into()]);
-    args.push(config(layout, n).into());
-    args
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     #[test]
     fn a_broker_knows_its_own_ports_and_every_voter() {
@@ -171,5 +166,21 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn on_a_host_of_its_name_only_the_addresses_differ() {
+        let (layout, credentials) = (Layout::new(Path::new("/data")).unwrap(), Credentials::generate());
+        let native = properties(2, &layout, Ports::new(None), &credentials);
+        let named = properties(2, &layout, Ports::on_named_hosts(), &credentials);
+        let differ: Vec<_> =
+            named.lines().zip(native.lines()).filter(|(a, b)| a != b).map(|(a, _)| a).collect();
+        assert_eq!(
+            differ,
+            [
+                "controller.quorum.voters=1@kafka-1:9192,2@kafka-2:9193,3@kafka-3:9194",
+                "listeners=SASL_PLAINTEXT://kafka-2:9093,CONTROLLER://kafka-2:9193",
+            ]
+        );
     }
 }

@@ -9,6 +9,7 @@
 //! | commands | [`cli`], [`up`], [`commands`], [`health`], [`logs`], [`terminal`], [`chaos`], [`verify`] |
 //! | one start, from checks to a clean stop | [`supervisor`], [`component`], [`board`] |
 //! | what runs | [`specs`], [`kafka`], [`elasticsearch`], [`fetch`], [`process`] |
+//! | the same in containers | [`provision`] |
 //! | `millrace bench` | [`bench`] |
 //! | the data folder | [`layout`], [`state`], [`credentials`], [`connection`] |
 //!
@@ -42,6 +43,7 @@ pub mod ports;
 pub mod preflight;
 pub mod process;
 pub mod progress;
+pub mod provision;
 pub mod ready;
 pub mod records;
 pub mod reset;

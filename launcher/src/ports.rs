@@ -1,18 +1,30 @@
-//! Which TCP ports the cluster listens on.
+//! Where the cluster listens.
 
 /// Brokers of the native cluster; each is also a controller.
 pub const BROKERS: u16 = 3;
 
-/// The ports of one cluster; everything binds 127.0.0.1.
+/// The ports of one cluster, and the hosts that they are on: everything binds 127.0.0.1, or each component the host that
+/// has its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
     base: Option<u16>,
+    named_hosts: bool,
 }
 
 impl Ports {
     /// The well-known ports, or all of them in a row from `base` on.
     pub fn new(base: Option<u16>) -> Self {
-        Self { base }
+        Self { base, named_hosts: false }
+    }
+
+    /// The well-known ports, each component on the host that has its name: as containers find each other.
+    pub fn on_named_hosts() -> Self {
+        Self { base: None, named_hosts: true }
+    }
+
+    /// The host that a component listens on.
+    pub fn host(self, component: &str) -> &str {
+        if self.named_hosts { component } else { "127.0.0.1" }
     }
 
     fn at(self, default: u16, offset: u16) -> u16 {
@@ -32,6 +44,16 @@ impl Ports {
     /// Broker `n`'s controller listener.
     pub fn controller(self, n: u16) -> u16 {
         self.at(9191 + n, BROKERS + n)
+    }
+
+    /// `host:port` of broker `n`'s client listener.
+    pub fn broker_address(self, n: u16) -> String {
+        format!("{}:{}", self.host(&format!("kafka-{n}")), self.broker(n))
+    }
+
+    /// `host:port` of broker `n`'s controller listener.
+    pub fn controller_address(self, n: u16) -> String {
+        format!("{}:{}", self.host(&format!("kafka-{n}")), self.controller(n))
     }
 
     /// Elasticsearch's HTTP interface.
@@ -61,7 +83,7 @@ impl Ports {
 
     /// `host:port,..` of every broker.
     pub fn bootstrap(self) -> String {
-        (1..=BROKERS).map(|n| format!("127.0.0.1:{}", self.broker(n))).collect::<Vec<_>>().join(",")
+        (1..=BROKERS).map(|n| self.broker_address(n)).collect::<Vec<_>>().join(",")
     }
 
     /// Where people open the page.
@@ -71,7 +93,7 @@ impl Ports {
 
     /// Where Elasticsearch answers.
     pub fn elasticsearch_url(self) -> String {
-        format!("http://127.0.0.1:{}", self.elasticsearch())
+        format!("http://{}:{}", self.host("elasticsearch"), self.elasticsearch())
     }
 }
 
@@ -101,6 +123,13 @@ mod tests {
         assert_eq!((1..=3).map(|n| ports.controller(n)).collect::<Vec<_>>(), [9192, 9193, 9194]);
         assert_eq!(ports.url(), "http://127.0.0.1:8080");
         assert_eq!(ports.processor(1), 9111);
+    }
+
+    #[test]
+    fn named_hosts_have_the_well_known_ports() {
+        let ports = Ports::on_named_hosts();
+        assert_eq!(ports.bootstrap(), "kafka-1:9092,kafka-2:9093,kafka-3:9094");
+        assert_eq!(ports.elasticsearch_url(), "http://elasticsearch:9200");
     }
 
     #[test]

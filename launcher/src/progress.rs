@@ -85,7 +85,7 @@ impl Progress {
         if snapshot.admin_created
             && let Some(password) = self.password.take()
         {
-            lines.extend(password_box(&snapshot.url, &password));
+            lines.extend(password_box(&snapshot.url, &password, "millrace user --help"));
         }
         if !self.greeted && matches!(snapshot.outcome, Outcome::Ready | Outcome::Degraded(_)) {
             self.greeted = true;
@@ -115,12 +115,13 @@ fn greeting(snapshot: &Snapshot, layout: &Layout) -> Vec<String> {
     lines
 }
 
-fn password_box(url: &str, password: &str) -> Vec<String> {
+/// What to open and how to sign in; `renew` is the command for another password.
+pub fn password_box(url: &str, password: &str, renew: &str) -> Vec<String> {
     let rows = [
         format!("Open      {url}"),
         "Sign in   admin".to_owned(),
         format!("Password  {password}"),
-        "Shown once. A new one: millrace user --help".to_owned(),
+        format!("Shown once. A new one: {renew}"),
     ];
     let width = rows.iter().map(|row| row.chars().count()).max().unwrap_or(0);
     let edge = "-".repeat(width + 2);

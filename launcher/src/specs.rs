@@ -104,7 +104,10 @@ impl Plan<'_> {
     fn broker(&self, n: u16) -> Spec {
         let program = Program {
             path: self.java.program(),
-            args: kafka::args(n, self.layout, self.services),
+            args: kafka::args(n, self.layout, &self.services.kafka_class_path())
+                .into_iter()
+                .map(Into::into)
+                .collect(),
             env: Vec::new(),
             account: None,
             dir: self.layout.broker(n),

@@ -32,6 +32,9 @@ pub struct State {
     /// `--backend` of the latest starts, one for each app.
     #[serde(default)]
     pub backends: Vec<AppBackend>,
+    /// Its components are on hosts of their names: see [`crate::provision`].
+    #[serde(default)]
+    pub named_hosts: bool,
     /// The gateway has its first user; no password needs to be made up any more.
     pub admin_created: bool,
 }
@@ -45,6 +48,7 @@ impl Default for State {
             elasticsearch: None,
             checkpoint_url: None,
             backends: Vec::new(),
+            named_hosts: false,
             admin_created: false,
         }
     }
@@ -96,7 +100,7 @@ impl State {
 
     /// The ports of the latest start.
     pub fn ports(&self) -> Ports {
-        Ports::new(self.port_base)
+        if self.named_hosts { Ports::on_named_hosts() } else { Ports::new(self.port_base) }
     }
 }
 

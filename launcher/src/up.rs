@@ -26,6 +26,11 @@ use crate::supervisor::{self, Options};
 
 const PASSWORD: &str = "MILLRACE_ADMIN_PASSWORD";
 
+/// The password that the page's first user shall have, if somebody chose one.
+pub fn given_password() -> Option<String> {
+    std::env::var(PASSWORD).ok().filter(|password| !password.is_empty())
+}
+
 /// Starts or resumes the cluster.
 pub async fn up(up: &Up, layout: &Layout) -> Result<ExitCode> {
     if let Some(snapshot) = control::status(layout).await? {
@@ -39,7 +44,7 @@ pub async fn up(up: &Up, layout: &Layout) -> Result<ExitCode> {
     }
     layout.create()?;
     let first = !State::load(layout)?.unwrap_or_default().admin_created;
-    let given = std::env::var(PASSWORD).ok().filter(|password| !password.is_empty());
+    let given = given_password();
     let generated = (first && given.is_none()).then(|| password(20));
     if up.detach && !up.supervisor {
         return detach(up, layout, given.or_else(|| generated.clone()), generated).await;

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use millrace_service::control::{self, Versioned};
 use millrace_service::metrics::{Exposition, Kind};
 use millrace_service::telemetry::{INTERVAL, Publisher};
-use millrace_service::{KafkaArgs, Shutdown, clock, http, process_usage};
+use millrace_service::{KafkaArgs, Shutdown, clock, http};
 use millrace_wire::control::Command;
 use millrace_wire::telemetry::{Ack, Body};
 use millrace_wire::topic;
@@ -107,21 +107,6 @@ impl http::Observable for Observed {
                 gauge.target_rate,
             );
         }
-        let usage = process_usage();
-        out.add(
-            "process_cpu_seconds_total",
-            Kind::Counter,
-            "CPU time used, seconds.",
-            &[],
-            usage.cpu_seconds,
-        );
-        out.add(
-            "process_resident_memory_bytes",
-            Kind::Gauge,
-            "Resident memory, bytes.",
-            &[],
-            usage.resident_bytes as f64,
-        );
     }
 }
 

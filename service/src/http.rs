@@ -9,14 +9,14 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
-use crate::Shutdown;
 use crate::metrics::Exposition;
+use crate::{Shutdown, process_metrics};
 
 /// What a process says about itself.
 pub trait Observable: Send + Sync + 'static {
     /// `Err` says what is not well.
     fn health(&self) -> Result<(), String>;
-    /// Adds its metrics.
+    /// Adds its metrics; what every process has is added to them.
     fn metrics(&self, out: &mut Exposition);
 }
 
@@ -47,6 +47,7 @@ pub async fn serve(
             get(async move || {
                 let mut text = Exposition::default();
                 measured.metrics(&mut text);
+                process_metrics(&mut text);
                 ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text.render()).into_response()
             }),
         );

@@ -15,4 +15,4 @@ mod usage;
 
 pub use config::{ElasticsearchArgs, KafkaArgs, ServiceArgs};
 pub use shutdown::Shutdown;
-pub use usage::process_usage;
+pub use usage::{process_metrics, process_usage};

@@ -1,5 +1,7 @@
 use millrace_wire::telemetry::ProcessUsage;
 
+use crate::metrics::{Exposition, Kind};
+
 /// Clock ticks per second in `/proc`: 100 on every Linux that Rust runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 const PAGE_BYTES: u64 = 4096;
@@ -16,6 +18,14 @@ pub fn process_usage() -> ProcessUsage {
         cpu_seconds: (number(11) + number(12)) as f64 / TICKS_PER_SECOND,
         resident_bytes: number(21) * PAGE_BYTES,
     }
+}
+
+/// Adds what this process takes, under the names that every Prometheus client has.
+pub fn process_metrics(out: &mut Exposition) {
+    let usage = process_usage();
+    out.add("process_cpu_seconds_total", Kind::Counter, "CPU time used, s.", &[], usage.cpu_seconds);
+    let bytes = usage.resident_bytes as f64;
+    out.add("process_resident_memory_bytes", Kind::Gauge, "Resident memory, bytes.", &[], bytes);
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use millrace_wire::live::{
     AppGauge, ComponentGauge, IndexerGauge, JobGauge, Overview, StreamGauge, WorkerGauge,
 };
-use millrace_wire::telemetry::Body;
+use millrace_wire::telemetry::{Body, Component, ComponentState};
 
 use super::state::{State, Tracked};
 
@@ -59,6 +59,9 @@ impl State {
                 }
             }
         }
+        if overview.components.is_empty() {
+            overview.components = self.heard(now_ms);
+        }
         overview
     }
 
@@ -86,6 +89,21 @@ impl State {
             }
         };
         apps.into_iter().map(gauge).collect()
+    }
+
+    /// Containers have no supervisor that watches processes: the ones that are heard speak for themselves.
+    fn heard(&self, now_ms: i64) -> Vec<ComponentGauge> {
+        let gauge = |(name, tracked): (&String, &Tracked)| ComponentGauge {
+            cpu: tracked.rate("cpu", now_ms),
+            component: Component {
+                name: name.clone(),
+                process: tracked.frame.process,
+                state: ComponentState::Running,
+                ..Component::default()
+            },
+            age_ms: tracked.age(now_ms),
+        };
+        self.living(now_ms).map(gauge).collect()
     }
 
     fn job_gauges(&self, now_ms: i64) -> Vec<JobGauge> {

@@ -1,4 +1,4 @@
-use millrace_wire::telemetry::{App, FORMAT, Generator, Job, ProcessUsage, Processor, Task};
+use millrace_wire::telemetry::{App, Component, FORMAT, Generator, Job, ProcessUsage, Processor, Task};
 
 use super::*;
 
@@ -68,6 +68,20 @@ fn produced_and_consumed_agree_and_make_samples() {
     assert_eq!(overview.workers.len(), 2);
     assert_eq!(overview.produced_total, 6_200);
     assert_eq!(overview.consumed_total, 1_200);
+}
+
+#[test]
+fn without_a_supervisor_processes_speak_for_themselves() {
+    let names = |state: &State, now: i64| -> Vec<String> {
+        state.overview(now).components.into_iter().map(|gauge| gauge.component.name).collect()
+    };
+    let mut state = State::default();
+    state.apply(producers(1_000, 1, 0));
+    state.apply(worker("processor-1", 9_000, 0, 0, -1, None));
+    assert_eq!(names(&state, 9_100), ["processor-1"], "who is silent is not said to run");
+    let component = Component { name: "kafka-1".into(), ..Default::default() };
+    state.apply(frame("launcher", 9_000, 1, Body::Launcher { components: vec![component] }));
+    assert_eq!(names(&state, 9_100), ["kafka-1"]);
 }
 
 #[test]

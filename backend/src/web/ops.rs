@@ -10,7 +10,7 @@ use axum::routing::{MethodRouter, get};
 use millrace_service::clock::now_ms;
 use millrace_service::http::Observable;
 use millrace_service::metrics::{Exposition, Kind};
-use millrace_service::process_usage;
+use millrace_service::process_metrics;
 use millrace_wire::api::{DependencyHealth, Readiness};
 
 use crate::api::Operation;
@@ -65,6 +65,7 @@ async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
 async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
     let mut out = Exposition::default();
     add(&gateway, &mut out);
+    process_metrics(&mut out);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out.render()).into_response()
 }
 
@@ -82,10 +83,8 @@ impl Observable for Process {
 }
 
 fn add(gateway: &Gateway, out: &mut Exposition) {
-    let usage = process_usage();
     let mut gauge =
         |name, help, labels: &[(&str, &str)], value| out.add(name, Kind::Gauge, help, labels, value);
-    gauge("process_resident_memory_bytes", "Resident memory.", &[], usage.resident_bytes as f64);
     gauge("millrace_gateway_live_clients", "Open live sockets.", &[], gateway.hub.clients() as f64);
     let view = gateway.kafka.get();
     let (up, elastic) = (view.away(now_ms()).is_none(), gateway.search.health().ok == Some(true));
@@ -138,7 +137,6 @@ fn add(gateway: &Gateway, out: &mut Exposition) {
             gauge("millrace_latency_seconds", help, &[("quantile", quantile)], ms / 1000.0);
         }
     }
-    out.add("process_cpu_seconds_total", Kind::Counter, "CPU time used.", &[], usage.cpu_seconds);
     for (name, help, total) in [
         ("millrace_produced_total", "Records acknowledged to the generators.", overview.produced_total),
         ("millrace_consumed_total", "Source records processed.", overview.consumed_total),

@@ -65,8 +65,8 @@ fn Components() -> impl IntoView {
     };
     let empty = move || {
         gauges.with(Vec::is_empty).then(|| {
-        view! { <p class="empty">"The launcher is not reporting, so nothing is known about processes."</p> }
-    })
+            view! { <p class="empty">"Nobody is reporting, so nothing is known about processes."</p> }
+        })
     };
     view! {
         <div class="card">
