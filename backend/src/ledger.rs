@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use millrace_service::{KafkaArgs, Shutdown};
 use millrace_wire::api::{Ledger, LedgerPartition, LedgerStream};
-use millrace_wire::bench;
-use millrace_wire::ledger::{Entry, FORMAT, JobCount, Undone};
+use millrace_wire::ledger::{self, Entry, FORMAT, JobCount, Undone};
 use millrace_wire::live::{LedgerGauge, LedgerJob};
-use millrace_wire::topic;
+use millrace_wire::{bench, fork, topic};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
@@ -56,9 +55,16 @@ impl Books {
         }
     }
 
-    /// Results in the topics: what the tasks have emitted, and what they emitted before a savepoint was restored.
+    /// An app is no more.
+    fn forget(&mut self, key: &str) {
+        self.entries.retain(|(app, partition), _| ledger::key(app, *partition) != key);
+    }
+
+    /// Results in the topics that are indexed: what the tasks have emitted, and what they emitted before a savepoint was
+    /// restored.
     fn emitted(&self) -> u64 {
-        let counted: u64 = self.entries.values().flat_map(|entry| &entry.jobs).map(|job| job.emitted).sum();
+        let indexed = self.entries.values().filter(|entry| fork::of(&entry.app).is_none());
+        let counted: u64 = indexed.flat_map(|entry| &entry.jobs).map(|job| job.emitted).sum();
         counted.saturating_add_signed(self.undone.values().sum())
     }
 
@@ -221,9 +227,12 @@ fn follow(kafka: &KafkaArgs, books: &Mutex<Books>, shutdown: &Shutdown) -> Resul
             None => {}
             Some(Err(error)) => tracing::debug!(%error, "reading the ledger"),
             Some(Ok(message)) => {
-                // Without a value: an app whose entries were taken out, of the bench.
-                if let Some(value) = message.payload() {
-                    locked(books).take(value);
+                let mut books = locked(books);
+                match (message.payload(), message.key_view::<str>()) {
+                    (Some(value), _) => books.take(value),
+                    // Of the bench, or a fork that was removed.
+                    (None, Some(Ok(key))) => books.forget(key),
+                    (None, _) => {}
                 }
             }
         }
@@ -322,6 +331,27 @@ mod tests {
         assert_eq!(found(3, Some(0), 100_000), 1, "one is missing");
         assert_eq!(found(3, Some(1), 100_000), 0, "one is on its way");
         assert_eq!(found(5, None, 2_000), 0, "just read");
+    }
+
+    #[test]
+    fn a_fork_is_balanced_but_not_indexed_and_is_forgotten_with_its_topics() {
+        let mut books = Books::default();
+        books.take(&entry(16, 16, job(16, 10)));
+        let fork = String::from_utf8(entry(16, 17, job(16, 10))).unwrap();
+        books.take(fork.replace(r#""app":"a""#, r#""app":"a.trial""#).as_bytes());
+        let indexed = Indexed { documents: 4, behind: Some(0) };
+        let balance = |books: &Books| books.balance(&view(0, 16), Some(indexed), 100_000);
+        let both = balance(&books);
+        assert_eq!(
+            (both.emitted, both.partitions.len(), both.findings.len()),
+            (4, 2, 1),
+            "{:?}",
+            both.findings
+        );
+        assert!(both.findings[0].starts_with("a.trial/2:"), "{:?}", both.findings);
+        books.forget("a.trial/2");
+        let one = balance(&books);
+        assert_eq!((one.partitions.len(), one.findings), (1, vec![]));
     }
 
     #[test]

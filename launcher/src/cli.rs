@@ -154,7 +154,7 @@ enum Command {
     Verify(verify::Options),
     /// Measure throughput, latency, recovery and scaling of the processor
     Bench(Box<bench::Options>),
-    /// Make, show and restore savepoints: the state of the apps at one moment, kept until you remove it
+    /// Make, show, restore and fork savepoints: the state of the apps at one moment, kept until you remove it
     Savepoint {
         #[command(subcommand)]
         command: Savepoint,

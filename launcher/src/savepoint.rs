@@ -1,5 +1,5 @@
-//! `millrace savepoint`: `millrace-processor savepoint` with the folder's cluster, and workers stopped where it takes
-//! that.
+//! `millrace savepoint`: `millrace-processor savepoint` with the folder's cluster, and workers stopped or started again
+//! where it takes that.
 
 use std::process::ExitCode;
 
@@ -27,7 +27,7 @@ pub enum Savepoint {
         #[arg(long = "app", value_name = "APP")]
         apps: Vec<String>,
     },
-    /// Show the savepoints
+    /// Show the savepoints and the forks
     List,
     /// Stop the workers, put apps back to a savepoint, start the workers; what was emitted since is emitted again
     Restore {
@@ -37,34 +37,65 @@ pub enum Savepoint {
         #[arg(long = "app", value_name = "APP")]
         apps: Vec<String>,
     },
+    /// Give a savepoint to a fork, an app that goes on from it beside the one that it is of, with parameters of its own, and writes
+    /// to topics of its own, APP.NAME.TOPIC; then start the workers again, one after the other
+    Fork {
+        /// The savepoint
+        name: String,
+        /// The fork
+        #[arg(value_name = "APP.NAME")]
+        fork: String,
+    },
+    /// Stop the workers, remove a fork with its topics, start the workers
+    Unfork {
+        /// The fork
+        #[arg(value_name = "APP.NAME")]
+        fork: String,
+    },
 }
 
 impl Savepoint {
     fn args(&self) -> Vec<&str> {
-        let (action, name, apps): (_, Option<&String>, &[String]) = match self {
-            Self::Create { name, apps } => ("create", name.as_ref(), apps),
-            Self::List => ("list", None, &[]),
-            Self::Restore { name, apps } => ("restore", Some(name), apps),
+        let (action, names, apps): (_, Vec<&String>, &[String]) = match self {
+            Self::Create { name, apps } => ("create", name.iter().collect(), apps),
+            Self::List => ("list", vec![], &[]),
+            Self::Restore { name, apps } => ("restore", vec![name], apps),
+            Self::Fork { name, fork } => ("fork", vec![name, fork], &[]),
+            Self::Unfork { fork } => ("unfork", vec![fork], &[]),
         };
         let apps = apps.iter().flat_map(|app| ["--app", app]);
-        ["savepoint", action].into_iter().chain(apps).chain(name.map(String::as_str)).collect()
+        ["savepoint", action].into_iter().chain(apps).chain(names.into_iter().map(String::as_str)).collect()
     }
 }
 
 /// Runs `millrace-processor savepoint`.
 pub async fn run(layout: &Layout, command: &Savepoint) -> Result<ExitCode> {
     let state = State::load(layout)?.with_context(|| not_running(layout))?;
-    let Savepoint::Restore { .. } = command else { return processor(layout, &state, command).await };
-    let workers = running(layout).await?;
-    for worker in &workers {
-        commands::component(layout, worker, Action::Stop).await?;
+    match command {
+        Savepoint::Create { .. } | Savepoint::List => processor(layout, &state, command).await,
+        Savepoint::Restore { .. } | Savepoint::Unfork { .. } => {
+            let workers = running(layout).await?;
+            for worker in &workers {
+                commands::component(layout, worker, Action::Stop).await?;
+            }
+            let done = processor(layout, &state, command).await;
+            // Whatever became of it, the cluster is left as it was found.
+            for worker in &workers {
+                commands::component(layout, worker, Action::Start).await?;
+            }
+            done
+        }
+        Savepoint::Fork { .. } => {
+            let forked = processor(layout, &state, command).await?;
+            if forked == ExitCode::SUCCESS {
+                for worker in &running(layout).await? {
+                    commands::component(layout, worker, Action::Stop).await?;
+                    commands::component(layout, worker, Action::Start).await?;
+                }
+            }
+            Ok(forked)
+        }
     }
-    let restored = processor(layout, &state, command).await;
-    // Whatever became of it, the cluster is left as it was found.
-    for worker in &workers {
-        commands::component(layout, worker, Action::Start).await?;
-    }
-    restored
 }
 
 /// The workers that are not stopped.
@@ -105,5 +136,7 @@ mod tests {
         assert_eq!(restore.args(), ["savepoint", "restore", "--app", "bank", "before"]);
         assert_eq!(Savepoint::Create { name: None, apps: vec![] }.args(), ["savepoint", "create"]);
         assert_eq!(Savepoint::List.args(), ["savepoint", "list"]);
+        let fork = Savepoint::Fork { name: "before".to_owned(), fork: "bank.trial".to_owned() };
+        assert_eq!(fork.args(), ["savepoint", "fork", "before", "bank.trial"]);
     }
 }

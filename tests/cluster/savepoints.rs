@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use millrace_tests::{Cluster, Message, Outgoing, eventually, now_ms};
 use millrace_wire::api::Ledger;
-use millrace_wire::topic;
+use millrace_wire::{fork, topic};
 use serde_json::{Value, json};
 
 const CUSTOMERS: u64 = 40;
@@ -18,17 +18,21 @@ fn order(prefix: &str, i: u64) -> Outgoing {
 
 /// The running total of each customer of this test, and how many orders it counts, in the order of the results.
 fn totals(cluster: &Cluster, prefix: &str, from: &[i64]) -> Vec<(String, f64, u64)> {
+    totals_in(cluster, topic::CUSTOMER_TOTALS, prefix, from)
+}
+
+fn totals_in(cluster: &Cluster, results: &str, prefix: &str, from: &[i64]) -> Vec<(String, f64, u64)> {
     let ours = |message: &Message| message.key.starts_with(prefix);
     let read = |message: &Message| {
         let value: Value = serde_json::from_slice(&message.value).unwrap();
         (message.key.clone(), value["total"].as_f64().unwrap(), value["orders"].as_u64().unwrap())
     };
-    cluster.kafka.read(topic::CUSTOMER_TOTALS, from).iter().filter(|m| ours(m)).map(read).collect()
+    cluster.kafka.read(results, from).iter().filter(|m| ours(m)).map(read).collect()
 }
 
 /// The largest count of orders of a category of this test, and the total with it.
-fn category(cluster: &Cluster, prefix: &str, from: &[i64]) -> Option<(u64, f64)> {
-    let ours = cluster.kafka.read(topic::CATEGORY_STATS, from).into_iter().filter(|m| m.key == prefix);
+fn category(cluster: &Cluster, results: &str, prefix: &str, from: &[i64]) -> Option<(u64, f64)> {
+    let ours = cluster.kafka.read(results, from).into_iter().filter(|m| m.key == prefix);
     let read = |message: Message| {
         let value: Value = serde_json::from_slice(&message.value).unwrap();
         (value["count"].as_u64().unwrap(), value["total"].as_f64().unwrap())
@@ -72,7 +76,7 @@ fn after_a_restore_the_state_is_as_at_the_savepoint() {
     let all = Some((CUSTOMERS * 5, (CUSTOMERS * 50) as f64));
     let by_category = |from: &[i64]| {
         eventually("the orders are counted by category", Duration::from_secs(30), || {
-            let found = category(&cluster, &prefix, from);
+            let found = category(&cluster, topic::CATEGORY_STATS, &prefix, from);
             if found >= all { Ok(found) } else { Err(format!("{found:?}")) }
         })
     };
@@ -111,4 +115,74 @@ fn after_a_restore_the_state_is_as_at_the_savepoint() {
             Err(format!("{ledger:?}"))
         }
     });
+}
+
+/// A fork goes on from the savepoint as its app does: the same results, each once, though every worker dies on the way, in
+/// topics of its own. And with parameters of its own.
+#[test]
+fn a_fork_runs_beside_its_app_from_the_savepoint_on() {
+    let cluster = Cluster::exclusive();
+    cluster.quiet();
+    let at = now_ms();
+    let (prefix, fork) = (format!("fork-{at}"), format!("commerce.t{at}"));
+    let of_fork = |topic: &str| fork::topic(&fork, topic);
+    let orders = |from: u64, to: u64| (from * CUSTOMERS)..(to * CUSTOMERS);
+    give(&cluster, &prefix, orders(0, 3));
+    println!("{}", cluster.millrace(&["savepoint", "create", &prefix, "--app", "commerce"], &[]));
+    let start = cluster.kafka.ends(topic::CUSTOMER_TOTALS);
+    give(&cluster, &prefix, orders(3, 4));
+    println!("{}", cluster.millrace(&["savepoint", "fork", &prefix, &fork], &[]));
+    cluster.wait_until_well(Duration::from_secs(60));
+    let again = cluster.millrace_fails(&["savepoint", "fork", &prefix, &fork]);
+    assert!(again.contains("already") && again.contains("unfork"), "{again}");
+    for worker in cluster.workers() {
+        cluster.kill_9(&worker);
+    }
+    give(&cluster, &prefix, orders(4, 5));
+
+    let theirs = totals(&cluster, &prefix, &start);
+    assert_eq!(theirs.len() as u64, CUSTOMERS * 2);
+    let sorted = |mut all: Vec<(String, f64, u64)>| {
+        all.sort_by(|a, b| (&a.0, a.2).cmp(&(&b.0, b.2)));
+        all
+    };
+    let none = [0; 6];
+    eventually("the fork has the same totals", Duration::from_secs(60), || {
+        let ours = totals_in(&cluster, &of_fork(topic::CUSTOMER_TOTALS), &prefix, &none);
+        if ours.len() < theirs.len() {
+            return Err(format!("{} of {}", ours.len(), theirs.len()));
+        }
+        assert_eq!(sorted(ours), sorted(theirs.clone()));
+        Ok(())
+    });
+    let all = Some((CUSTOMERS * 5, (CUSTOMERS * 50) as f64));
+    eventually("the fork has counted all by category", Duration::from_secs(60), || {
+        let found = category(&cluster, &of_fork(topic::CATEGORY_STATS), &prefix, &none);
+        if found == all { Ok(()) } else { Err(format!("{found:?}")) }
+    });
+    assert_eq!(totals(&cluster, &prefix, &start).len(), theirs.len(), "what the fork writes is its own");
+
+    let window = |app: &str| -> Value {
+        let params: Value = cluster.api.get(&format!("/jobs/{app}.customer-stats/params")).json();
+        params["params"]["window_size_s"].clone()
+    };
+    let before = window("commerce");
+    cluster.api.set_params(&format!("{fork}.customer-stats"), &json!({"window_size_s": 120}));
+    assert_eq!((window("commerce"), window(&fork)), (before, json!(120)), "parameters are the fork's own");
+    let ledger_is_balanced = || {
+        eventually("the ledger balances", Duration::from_secs(60), || {
+            let ledger: Ledger = cluster.api.get("/ledger").json();
+            let balanced = ledger.balanced && ledger.indexed == Some(ledger.emitted);
+            let has_fork = ledger.partitions.iter().any(|task| task.app == fork);
+            if balanced { Ok(has_fork) } else { Err(format!("{ledger:?}")) }
+        })
+    };
+    assert!(ledger_is_balanced());
+
+    println!("{}", cluster.millrace(&["savepoint", "unfork", &fork], &[]));
+    cluster.wait_until_well(Duration::from_secs(60));
+    let left = cluster.millrace(&["topics", "list"], &[]);
+    assert!(!left.contains(&fork), "{left}");
+    assert!(!cluster.millrace(&["savepoint", "list"], &[]).contains(&fork));
+    assert!(!ledger_is_balanced());
 }

@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 /// Version of this format; a reader skips entries of a version that it does not know and says so.
 pub const FORMAT: u32 = 1;
 
+/// The key of a task's entry.
+pub fn key(app: &str, partition: i32) -> String {
+    format!("{app}/{partition}")
+}
+
 /// A task at a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {

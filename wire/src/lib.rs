@@ -11,6 +11,7 @@
 //! | [`api`] | the gateway's REST interface | JSON |
 //! | [`live`] | the gateway's WebSocket | postcard or JSON, by subprotocol |
 //! | [`topic`] | - | names, kinds and settings of every topic |
+//! | [`fork`] | - | names of forks |
 //! | [`bench`] | - | names that `millrace bench` and its workers share |
 //!
 //! Invariant: nothing here does I/O, reads a clock or knows a client library, so that it also compiles to WASM.
@@ -22,6 +23,7 @@ mod architecture;
 pub mod bench;
 pub mod control;
 pub mod event;
+pub mod fork;
 pub mod ledger;
 pub mod live;
 pub mod result;

@@ -129,6 +129,26 @@ pub struct Topic {
     pub retention: Retention,
 }
 
+impl Topic {
+    /// Its settings, with Kafka's names.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        let mut settings = vec![("min.insync.replicas", MIN_IN_SYNC.to_string())];
+        match self.retention {
+            Retention::Millis(ms) => {
+                settings.push(("cleanup.policy", "delete".to_owned()));
+                settings.push(("retention.ms", ms.to_string()));
+            }
+            // Only closed segments are compacted: small ones keep restores short.
+            Retention::Compacted => {
+                settings.push(("cleanup.policy", "compact".to_owned()));
+                settings.push(("segment.bytes", (32 << 20).to_string()));
+                settings.push(("min.cleanable.dirty.ratio", "0.3".to_owned()));
+            }
+        }
+        settings
+    }
+}
+
 /// Partitions of every data topic: partition p of all topics of an app meets in task p.
 pub const PARTITIONS: i32 = 6;
 /// Copies of every partition.
@@ -225,5 +245,24 @@ pub fn key_field(topic: &str) -> &'static str {
         HOST_STATS => "host",
         ANALYTICS => "customer_id",
         _ => "key",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_topic_of_the_catalogue_survives_a_broker() {
+        for topic in catalogue() {
+            assert!(topic.settings().contains(&("min.insync.replicas", "2".to_owned())), "{}", topic.name);
+        }
+    }
+
+    #[test]
+    fn changelogs_are_compacted_and_data_is_kept_for_a_week() {
+        let of = |name: &str| catalogue().into_iter().find(|topic| topic.name == name).unwrap().settings();
+        assert!(of(&changelog("sensors")).contains(&("cleanup.policy", "compact".to_owned())));
+        assert!(of(IOT_SENSORS).contains(&("retention.ms", "604800000".to_owned())));
     }
 }

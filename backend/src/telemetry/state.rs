@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use millrace_wire::control::{Command, ControlRecord};
+use millrace_wire::fork;
 use millrace_wire::live::{Quantiles, Sample};
 use millrace_wire::telemetry::{Ack, Body, Checkpoint, Frame, JobDescriptor, Recovery};
 use serde_json::{Map, Value};
@@ -111,6 +112,11 @@ impl State {
         }
         if let Body::Processor(processor) = &frame.body {
             self.latencies.record(frame.at_ms, &processor.latency_us);
+            if !processor.catalogue.is_empty() {
+                // Whoever says what there is says all of it; an app that is gone was a fork.
+                let said = |app: &str| processor.catalogue.iter().any(|job| job.app == app);
+                self.catalogue.retain(|(app, _), _| fork::of(app).is_none() || said(app));
+            }
             for descriptor in &processor.catalogue {
                 self.catalogue.insert((descriptor.app.clone(), descriptor.job.clone()), descriptor.clone());
             }

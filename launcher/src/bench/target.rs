@@ -16,7 +16,6 @@ use super::Options;
 use crate::commands;
 use crate::layout::Layout;
 use crate::state::State;
-use crate::topics;
 
 /// One call to a broker.
 pub const CALL: Duration = Duration::from_secs(10);
@@ -119,7 +118,7 @@ impl Target {
 
     /// Creates a topic unless it is there. Returns whether it did.
     pub async fn create(&self, topic: &Topic) -> Result<bool> {
-        let mut settings = topics::settings(topic);
+        let mut settings = topic.settings();
         for (key, value) in &mut settings {
             if *key == "min.insync.replicas" {
                 *value = topic::MIN_IN_SYNC.min(self.replication).to_string();

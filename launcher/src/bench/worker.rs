@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use millrace_wire::bench::PREFIX;
 use millrace_wire::telemetry::{AppBackend, StateBackend};
-use millrace_wire::topic;
+use millrace_wire::{ledger, topic};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
@@ -114,7 +114,7 @@ pub fn forget(target: &Target, apps: &[(String, i32)]) -> Result<()> {
     let producer: ThreadedProducer<_> = target.producer(5, rdkafka::producer::DefaultProducerContext)?;
     for (app, partitions) in apps {
         for partition in 0..*partitions {
-            let key = format!("{app}/{partition}");
+            let key = ledger::key(app, partition);
             let sent = producer.send(BaseRecord::<str, [u8]>::to(topic::LEDGER).key(&key));
             sent.map_err(|(error, _): (KafkaError, _)| error)?;
         }

@@ -4,6 +4,7 @@ pub mod activity;
 pub mod bank;
 pub mod bench;
 pub mod commerce;
+pub mod fork;
 #[cfg(test)]
 mod fuzz;
 mod parameters;

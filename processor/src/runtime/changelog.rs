@@ -22,14 +22,23 @@ const STABLE: Duration = Duration::from_secs(60);
 /// Where topics end, by partition.
 pub type Ends = BTreeMap<String, Vec<i64>>;
 
-/// What was read of a partition.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Read {
-    /// Number of records.
-    pub records: u64,
-    /// When the newest of them was written, epoch ms.
-    pub newest_ms: Option<i64>,
+/// A committed record of a topic.
+#[derive(Debug, Clone, Copy)]
+pub struct Logged<'a> {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// When it was written, epoch ms.
+    pub at_ms: Option<i64>,
+    /// Its key; empty without one.
+    pub key: &'a [u8],
+    /// Its value, if it has one.
+    pub value: Option<&'a [u8]>,
 }
+
+/// A partition, and what is to be read of it: from an offset, to the one before another.
+pub type Span = (i32, i64, i64);
 
 /// Clients that read changelogs. Each connects to every broker, so apps share them.
 pub struct Clients {
@@ -94,27 +103,27 @@ impl Changelog {
         Self { topic: topic::changelog(app), clients, shutdown: shutdown.clone() }
     }
 
-    /// The end of a partition, once no transaction is open in it: a former owner's last one counts if it was
-    /// committed, and only its markers in the log tell.
+    /// The ends of partitions, once no transaction is open in them: a former owner's last one counts if it was committed,
+    /// and only its markers in the log tell.
     ///
     /// # Errors
     /// Kafka does not answer, or a transaction stays open.
-    pub fn stable_end(&self, partition: i32) -> Result<i64, SessionError> {
-        self.stable_end_of(&self.topic, partition)
+    pub fn stable_ends(&self, partitions: &[i32]) -> Result<Vec<i64>, SessionError> {
+        self.stable_ends_of(&self.topic, partitions)
     }
 
     /// The same of another topic.
     ///
     /// # Errors
-    /// As [`stable_end`](Self::stable_end).
-    pub fn stable_end_of(&self, topic: &str, partition: i32) -> Result<i64, SessionError> {
+    /// As [`stable_ends`](Self::stable_ends).
+    pub fn stable_ends_of(&self, topic: &str, partitions: &[i32]) -> Result<Vec<i64>, SessionError> {
         let started = Instant::now();
-        let (_, end) = self.clients.uncommitted.fetch_watermarks(topic, partition, CALL)?;
+        let places = partitions.iter().map(|&partition| (topic, partition));
+        let ends = newest(&self.clients.uncommitted, places.clone())?;
         loop {
-            let (_, stable) = self.clients.committed.fetch_watermarks(topic, partition, CALL)?;
-            if stable >= end {
-                return Ok(end);
-            }
+            let stable = newest(&self.clients.committed, places.clone())?;
+            let mut open = places.clone().zip(&stable).zip(&ends).filter(|((_, stable), end)| stable < end);
+            let Some((((topic, partition), stable), end)) = open.next() else { return Ok(ends) };
             if started.elapsed() > STABLE || self.shutdown.requested() {
                 return Err(SessionError::Kafka(anyhow!(
                     "{topic}/{partition} has had a transaction open for {:.0} s (offsets {stable} to {end})",
@@ -173,18 +182,16 @@ impl Changelog {
         newest(&self.clients.committed, places)
     }
 
-    /// Hands what is committed of a partition between two offsets to `record`, with its offset.
+    /// Hands what is committed of partitions to `take`, of all at once, each in its order.
     ///
     /// # Errors
-    /// Kafka does not answer; or what `record` says.
+    /// Kafka does not answer; or what `take` says.
     pub fn read(
         &self,
-        partition: i32,
-        from: i64,
-        to: i64,
-        record: impl FnMut(i64, &[u8], Option<&[u8]>) -> Result<(), SessionError>,
-    ) -> Result<Read, SessionError> {
-        self.read_of(&self.topic, partition, (from, to), record)
+        spans: &[Span],
+        take: impl FnMut(Logged<'_>) -> Result<(), SessionError>,
+    ) -> Result<(), SessionError> {
+        self.read_of(&self.topic, spans, take)
     }
 
     /// The same of another topic.
@@ -194,41 +201,49 @@ impl Changelog {
     pub fn read_of(
         &self,
         topic: &str,
-        partition: i32,
-        (from, to): (i64, i64),
-        mut record: impl FnMut(i64, &[u8], Option<&[u8]>) -> Result<(), SessionError>,
-    ) -> Result<Read, SessionError> {
-        let mut read = Read::default();
-        if from >= to {
-            return Ok(read);
-        }
+        spans: &[Span],
+        mut take: impl FnMut(Logged<'_>) -> Result<(), SessionError>,
+    ) -> Result<(), SessionError> {
+        let mut left: BTreeMap<i32, i64> = BTreeMap::new();
         let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(topic, partition, Offset::Offset(from))?;
+        for &(partition, from, to) in spans.iter().filter(|(_, from, to)| from < to) {
+            left.insert(partition, to);
+            assignment.add_partition_offset(topic, partition, Offset::Offset(from))?;
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
         self.clients.committed.assign(&assignment)?;
         let mut heard = Instant::now();
-        loop {
+        while !left.is_empty() {
             match self.clients.committed.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
-                    if message.offset() >= to {
-                        break;
+                    let (partition, offset) = (message.partition(), message.offset());
+                    match left.get(&partition) {
+                        Some(to) if offset < *to => {
+                            heard = Instant::now();
+                            let at_ms = message.timestamp().to_millis();
+                            let (key, value) = (message.key().unwrap_or_default(), message.payload());
+                            take(Logged { partition, offset, at_ms, key, value })?;
+                        }
+                        Some(_) => drop(left.remove(&partition)),
+                        None => {}
                     }
-                    heard = Instant::now();
-                    read.records += 1;
-                    read.newest_ms = read.newest_ms.max(message.timestamp().to_millis());
-                    record(message.offset(), message.key().unwrap_or_default(), message.payload())?;
                 }
-                Some(Err(KafkaError::PartitionEOF(at))) if at == partition => break,
-                // Of a partition read before.
-                Some(Err(KafkaError::PartitionEOF(_))) => {}
+                // The last records may be markers, which are not handed out.
+                Some(Err(KafkaError::PartitionEOF(at))) => drop(left.remove(&at)),
                 Some(Err(error)) => tracing::warn!(%error, topic, "reading failed, trying again"),
                 None => {}
             }
             if heard.elapsed() > STABLE || self.shutdown.requested() {
-                return Err(SessionError::Kafka(anyhow!("{topic}/{partition} can't be read")));
+                let partitions: Vec<_> = left.keys().collect();
+                return Err(SessionError::Kafka(anyhow!("{topic}/{partitions:?} can't be read")));
             }
         }
         self.clients.committed.unassign()?;
-        Ok(read)
+        // An end that is told late must not be taken for one of the next topic, whose partitions have the same numbers.
+        while self.clients.committed.poll(Duration::ZERO).is_some() {}
+        Ok(())
     }
 
     /// First and next offset of another topic.

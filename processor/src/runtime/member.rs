@@ -70,7 +70,7 @@ impl Member {
         let topics: Vec<&str> = app.sources().iter().map(|source| source.topic).collect();
         consumer.subscribe(&topics)?;
         env.status.set_state(name, WorkerState::Starting);
-        let work = Tasks::new(name, component, app.sources());
+        let work = Tasks::new(app, component);
         Ok(Self { number, app, consumer, work, comeback: Comeback::begin() })
     }
 
@@ -140,8 +140,7 @@ impl Member {
         let committed = self.consumer.committed_offsets(wanted, CALL)?;
         let restorer = Restorer::new(self.app, env)?;
         let mut commits = Vec::new();
-        for &partition in partitions {
-            let restored = restorer.restore(partition)?;
+        for (&partition, restored) in partitions.iter().zip(restorer.restore(partitions)?) {
             check_offsets(&*restored.task, partition, &committed, &topics).map_err(SessionError::app(app))?;
             let mut bootstrap = Vec::new();
             for source in references() {

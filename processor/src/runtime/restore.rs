@@ -10,7 +10,7 @@ use millrace_service::clock;
 use millrace_wire::telemetry::{Recovery, WorkerState};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::changelog::{Changelog, Read};
+use super::changelog::{Changelog, Logged};
 use super::comeback::Ahead;
 use super::environment::Environment;
 use super::restart::SessionError;
@@ -55,30 +55,99 @@ impl<'a> Restorer<'a> {
         Ok(Self { app, changelog, env, store_away: Cell::new(false) })
     }
 
-    /// Restores the task of a partition.
+    /// Restores the tasks of partitions, in their order. The changelogs behind their checkpoints are read together.
     ///
     /// # Errors
     /// Kafka does not answer, or the state can't be read.
-    pub fn restore(&self, partition: i32) -> Result<Restored, SessionError> {
-        let (started, app) = (Instant::now(), self.app.name());
-        let end = self.changelog.stable_end(partition)?;
-        let mut task = self.app.task(partition).map_err(SessionError::app(app))?;
-        let (source, store, checkpoints) = match self.env.disk_of(app) {
-            None => self.to_memory(&mut *task, partition, end)?,
-            Some(disk) => {
-                let log = self.changelog.log(partition, end)?;
-                let store = disk.task(app, partition, &log.cluster).map_err(SessionError::app(app))?;
-                self.to_disk(&mut *task, store, partition, &log)?
+    pub fn restore(&self, partitions: &[i32]) -> Result<Vec<Restored>, SessionError> {
+        let started = Instant::now();
+        let ends = self.changelog.stable_ends(partitions)?;
+        let tasks = partitions.iter().zip(ends).map(|(&partition, end)| self.begin(partition, end));
+        let mut tasks = tasks.collect::<Result<Vec<_>, _>>()?;
+        let spans: Vec<_> = tasks.iter().map(|task| (task.partition, task.from, task.end)).collect();
+        let mut records = 0;
+        self.changelog.read(&spans, |record| {
+            records += 1;
+            if records % 10_000 == 0 {
+                self.env.status.set_state(self.app.name(), WorkerState::Restoring { records });
+            }
+            let task = tasks.iter_mut().find(|task| task.partition == record.partition);
+            task.map_or(Ok(()), |task| task.take(record)).map_err(SessionError::app(self.app.name()))
+        })?;
+        tasks.into_iter().map(|task| self.finish(task, started)).collect()
+    }
+
+    /// Puts back what there is without the changelog.
+    fn begin(&self, partition: i32, end: i64) -> Result<Returning, SessionError> {
+        let app = self.app.name();
+        let task = self.app.task(partition).map_err(SessionError::app(app))?;
+        let mut returning = Returning {
+            task,
+            partition,
+            from: 0,
+            end,
+            source: Source::default(),
+            place: Place::Memory(Changes::default()),
+            largest_id: None,
+        };
+        if let Some(disk) = self.env.disk_of(app) {
+            let log = self.changelog.log(partition, end)?;
+            let mut store = disk.task(app, partition, &log.cluster).map_err(SessionError::app(app))?;
+            match local(&store, &log) {
+                Ok(stamp) => {
+                    returning.source.local_offset = Some(stamp.offset);
+                    returning.source.last_commit_ms = Some(stamp.at_ms);
+                    returning.from = stamp.offset;
+                    returning.place = Place::Disk(store);
+                    return Ok(returning);
+                }
+                Err(reason) => {
+                    store.clear().map_err(SessionError::app(app))?;
+                    if let Some(reason) = reason {
+                        tracing::warn!(app, partition, reason, "the local state is discarded");
+                        returning.source.passed_over.push(format!("local state: {reason}"));
+                    }
+                    returning.place = Place::Disk(store);
+                }
+            }
+        }
+        let mut found = self.newest(partition, end);
+        returning.source.passed_over.append(&mut found.passed_over);
+        returning.largest_id = found.largest_id;
+        if let Some(checkpoint) = found.loaded {
+            returning.from = checkpoint.manifest.changelog_offset;
+            returning.source.last_commit_ms = Some(checkpoint.manifest.created_ms);
+            let files: Vec<&[u8]> = checkpoint.files.iter().map(Vec::as_slice).collect();
+            returning.load(&files).map_err(SessionError::app(app))?;
+            returning.source.checkpoint = Some(checkpoint.manifest);
+        }
+        Ok(returning)
+    }
+
+    /// The changelog is read: the task goes on.
+    fn finish(&self, returning: Returning, started: Instant) -> Result<Restored, SessionError> {
+        let app = self.app.name();
+        let Returning { mut task, partition, end, source, place, largest_id, .. } = returning;
+        let Source { checkpoint, local_offset, last_commit_ms, changelog_records, passed_over } = source;
+        let id = checkpoint.as_ref().map(|manifest| manifest.id);
+        let chain = |manifest| Chain::new(self.env.store.clone(), app, partition, largest_id, manifest);
+        let (store, checkpoints) = match place {
+            // A checkpoint begins right after a commit.
+            Place::Memory(changes) => (None, Collector::new(chain(checkpoint), changes)),
+            Place::Disk(mut store) => {
+                store.write(Some(end)).map_err(SessionError::app(app))?;
+                task.attach(store.cold(), CACHED);
+                store.check().map_err(SessionError::app(app))?;
+                (Some(store), Collector::of_disk(chain(None)))
             }
         };
         task.start();
-        let Source { checkpoint, local_offset, last_commit_ms, changelog_records, passed_over } = source;
         let recovery = Recovery {
             app: app.to_owned(),
             partition,
             at_ms: clock::now_ms(),
             duration_ms: started.elapsed().as_secs_f64() * 1_000.0,
-            checkpoint,
+            checkpoint: id,
             local_offset,
             changelog_records,
             offset: task.offsets().first().map_or(0, |(_, offset)| *offset),
@@ -98,107 +167,6 @@ impl<'a> Restorer<'a> {
         Ok(places.map(|(topic, partition)| (partition, topic)).zip(ends).collect())
     }
 
-    /// All of it comes into memory.
-    fn to_memory(
-        &self,
-        task: &mut dyn Task,
-        partition: i32,
-        end: i64,
-    ) -> Result<(Source, Option<TaskStore>, Collector), SessionError> {
-        let app = self.app.name();
-        let Found { loaded, passed_over, largest_id, .. } = self.newest(partition, end);
-        let mut from = 0;
-        if let Some(checkpoint) = &loaded {
-            from = checkpoint.manifest.changelog_offset;
-            let files: Vec<&[u8]> = checkpoint.files.iter().map(Vec::as_slice).collect();
-            for entry in merged(&files) {
-                let (key, value) = entry.map_err(SessionError::app(app))?;
-                load(task, key, Some(value)).map_err(SessionError::app(app))?;
-            }
-        }
-        // What the checkpoint does not have yet is the beginning of the next one.
-        let mut changes = Changes::default();
-        let read = self.read(partition, (from, end), |_, key, value| {
-            changes.put(key, value);
-            load(task, key, value).map_err(SessionError::app(app))
-        })?;
-        let manifest = loaded.map(|checkpoint| checkpoint.manifest);
-        // A checkpoint begins right after a commit.
-        let source = Source {
-            checkpoint: manifest.as_ref().map(|manifest| manifest.id),
-            local_offset: None,
-            last_commit_ms: read.newest_ms.or(manifest.as_ref().map(|manifest| manifest.created_ms)),
-            changelog_records: read.records,
-            passed_over,
-        };
-        let chain = Chain::new(self.env.store.clone(), app, partition, largest_id, manifest);
-        Ok((source, None, Collector::new(chain, changes)))
-    }
-
-    /// The local store is brought up to date, from its stamp on if that can be trusted; the task leaves there what it does
-    /// not need in memory.
-    fn to_disk(
-        &self,
-        task: &mut dyn Task,
-        mut store: TaskStore,
-        partition: i32,
-        log: &Log,
-    ) -> Result<(Source, Option<TaskStore>, Collector), SessionError> {
-        let app = self.app.name();
-        let failed = |error: anyhow::Error| SessionError::App { app, error };
-        let mut source = Source::default();
-        let mut largest_id = None;
-        let from = match local(&store, log) {
-            Ok(stamp) => {
-                source.local_offset = Some(stamp.offset);
-                source.last_commit_ms = Some(stamp.at_ms);
-                stamp.offset
-            }
-            Err(reason) => {
-                store.clear().map_err(failed)?;
-                if let Some(reason) = reason {
-                    tracing::warn!(app, partition, reason, "the local state is discarded");
-                    source.passed_over.push(format!("local state: {reason}"));
-                }
-                let mut found = self.newest(partition, log.end);
-                source.passed_over.append(&mut found.passed_over);
-                largest_id = found.largest_id;
-                let mut from = 0;
-                if let Some(checkpoint) = found.loaded {
-                    source.checkpoint = Some(checkpoint.manifest.id);
-                    source.last_commit_ms = Some(checkpoint.manifest.created_ms);
-                    from = checkpoint.manifest.changelog_offset;
-                    let files: Vec<&[u8]> = checkpoint.files.iter().map(Vec::as_slice).collect();
-                    for entry in merged(&files) {
-                        let (key, value) = entry.map_err(SessionError::app(app))?;
-                        store.put(key, Some(value));
-                        if store.pending() >= AT_ONCE {
-                            // Not complete yet: no stamp.
-                            store.write(None).map_err(failed)?;
-                        }
-                    }
-                    store.write(None).map_err(failed)?;
-                }
-                from
-            }
-        };
-        let read = self.read(partition, (from, log.end), |offset, key, value| {
-            // Without this record, the store is what the log has before it.
-            if store.pending() >= AT_ONCE {
-                store.write(Some(offset)).map_err(failed)?;
-            }
-            store.put(key, value);
-            Ok(())
-        })?;
-        source.changelog_records = read.records;
-        source.last_commit_ms = read.newest_ms.or(source.last_commit_ms);
-        store.write(Some(log.end)).map_err(failed)?;
-        task.attach(store.cold(), CACHED);
-        store.check().map_err(failed)?;
-        let chain = Chain::new(self.env.store.clone(), app, partition, largest_id, None);
-        Ok((source, Some(store), Collector::of_disk(chain)))
-    }
-
     /// The newest usable checkpoint.
     fn newest(&self, partition: i32, end: i64) -> Found {
         if self.store_away.get() {
@@ -209,23 +177,6 @@ impl<'a> Restorer<'a> {
         let found = self.env.runtime.block_on(newest);
         self.store_away.set(found.away);
         found
-    }
-
-    /// Reads the changelog between two offsets, and shows how far it is.
-    fn read(
-        &self,
-        partition: i32,
-        (from, end): (i64, i64),
-        mut record: impl FnMut(i64, &[u8], Option<&[u8]>) -> Result<(), SessionError>,
-    ) -> Result<Read, SessionError> {
-        let mut records = 0;
-        self.changelog.read(partition, from, end, |offset, key, value| {
-            records += 1;
-            if records % 10_000 == 0 {
-                self.env.status.set_state(self.app.name(), WorkerState::Restoring { records });
-            }
-            record(offset, key, value)
-        })
     }
 
     /// Where a reference topic ends now.
@@ -241,11 +192,73 @@ impl<'a> Restorer<'a> {
 /// What a task was restored from.
 #[derive(Default)]
 struct Source {
-    checkpoint: Option<u64>,
+    checkpoint: Option<Manifest>,
     local_offset: Option<i64>,
     last_commit_ms: Option<i64>,
     changelog_records: u64,
     passed_over: Vec<String>,
+}
+
+/// Where the state of a task goes.
+enum Place {
+    /// Into it. What its checkpoint does not have yet is the beginning of the next one.
+    Memory(Changes),
+    /// To disk: it leaves there what it does not need in memory.
+    Disk(TaskStore),
+}
+
+/// A task on its way back.
+struct Returning {
+    task: Box<dyn Task>,
+    partition: i32,
+    /// What is still to be read of its changelog.
+    from: i64,
+    end: i64,
+    source: Source,
+    place: Place,
+    largest_id: Option<u64>,
+}
+
+impl Returning {
+    /// Takes the files of a checkpoint, the base first.
+    fn load(&mut self, files: &[&[u8]]) -> anyhow::Result<()> {
+        for entry in merged(files) {
+            let (key, value) = entry?;
+            match &mut self.place {
+                Place::Memory(_) => load(&mut *self.task, key, Some(value))?,
+                // Not complete yet: no stamp.
+                Place::Disk(store) => put(store, key, Some(value), None)?,
+            }
+        }
+        match &mut self.place {
+            Place::Memory(_) => Ok(()),
+            Place::Disk(store) => store.write(None),
+        }
+    }
+
+    /// Takes a record of the changelog.
+    fn take(&mut self, record: Logged<'_>) -> anyhow::Result<()> {
+        let Logged { offset, at_ms, key, value, .. } = record;
+        self.source.changelog_records += 1;
+        self.source.last_commit_ms = self.source.last_commit_ms.max(at_ms);
+        match &mut self.place {
+            Place::Memory(changes) => {
+                changes.put(key, value);
+                load(&mut *self.task, key, value)
+            }
+            // Without this record, the store is what the log has before it.
+            Place::Disk(store) => put(store, key, value, Some(offset)),
+        }
+    }
+}
+
+/// Adds an entry to a local store; `stamp` is where the store stands without it.
+fn put(store: &mut TaskStore, key: &[u8], value: Option<&[u8]>, stamp: Option<i64>) -> anyhow::Result<()> {
+    if store.pending() >= AT_ONCE {
+        store.write(stamp)?;
+    }
+    store.put(key, value);
+    Ok(())
 }
 
 /// How far a local store is that can be continued; otherwise why it can't, if there is anything in it.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use millrace_core::invariant::Stats;
 use millrace_core::task::{Source, Totals};
-use millrace_core::{Effect, Effects, Input, Record, Task};
+use millrace_core::{Application, Effect, Effects, Input, Record, Task};
 use millrace_service::clock;
 use millrace_wire::ledger::{self, Entry, JobCount};
 use millrace_wire::result::header;
@@ -59,7 +59,8 @@ impl Told {
 
 /// The tasks of an app.
 pub struct Tasks {
-    app: &'static str,
+    app: &'static dyn Application,
+    name: &'static str,
     component: String,
     sources: &'static [Source],
     changelog: String,
@@ -82,12 +83,14 @@ pub struct Prepared {
 
 impl Tasks {
     /// Without tasks.
-    pub fn new(app: &'static str, component: &str, sources: &'static [Source]) -> Self {
+    pub fn new(app: &'static dyn Application, component: &str) -> Self {
+        let name = app.name();
         Self {
             app,
+            name,
             component: component.to_owned(),
-            sources,
-            changelog: topic::changelog(app),
+            sources: app.sources(),
+            changelog: topic::changelog(name),
             tasks: BTreeMap::new(),
             effects: Effects::default(),
             created: Vec::new(),
@@ -165,22 +168,20 @@ impl Tasks {
         for effect in self.effects.iter() {
             match effect {
                 Effect::Emit { topic, key, value } => {
-                    let record =
-                        BaseRecord::to(topic).key(self.effects.bytes(key)).payload(self.effects.bytes(value));
-                    transactions.send(record)?;
+                    let (key, value) = (self.effects.bytes(key), self.effects.bytes(value));
+                    transactions.send(BaseRecord::to(self.app.output(topic)).key(key).payload(value))?;
                 }
                 Effect::Marker { topic, partition, value } => {
-                    let value = self.effects.bytes(value);
-                    transactions
-                        .send(BaseRecord::<[u8], _>::to(topic).partition(*partition).payload(value))?;
+                    let marker = BaseRecord::<[u8], _>::to(self.app.output(topic)).partition(*partition);
+                    transactions.send(marker.payload(self.effects.bytes(value)))?;
                 }
                 Effect::Late { job, watermark } => {
-                    let job = format!("{}/{job}", self.app);
+                    let job = format!("{}/{job}", self.name);
                     let text = format!("all of its windows were closed at the watermark {watermark}");
                     side_output(transactions, topic::LATE_EVENTS, message, &job, "late", &text)?;
                 }
                 Effect::Dead { reason } => {
-                    side_output(transactions, topic::DEAD_LETTERS, message, self.app, "malformed", reason)?;
+                    side_output(transactions, topic::DEAD_LETTERS, message, self.name, "malformed", reason)?;
                 }
             }
         }
@@ -211,7 +212,7 @@ impl Tasks {
             let mut result = Ok(());
             let TaskState { task, checkpoints, store, .. } = state;
             if let Some(store) = &store {
-                store.check().map_err(SessionError::app(self.app))?;
+                store.check().map_err(SessionError::app(self.name))?;
             }
             task.changes(&mut |key, value| {
                 checkpoints.put(key, value);
@@ -225,9 +226,9 @@ impl Tasks {
                 }
             });
             result?;
-            let entry = entry(self.app, &self.component, self.sources, partition, &*state.task);
-            let (key, value) = (format!("{}/{partition}", self.app), serde_json::to_vec(&entry));
-            let value = value.map_err(SessionError::app(self.app))?;
+            let entry = entry(self.name, &self.component, self.sources, partition, &*state.task);
+            let (key, value) = (ledger::key(self.name, partition), serde_json::to_vec(&entry));
+            let value = value.map_err(SessionError::app(self.name))?;
             transactions.send(BaseRecord::to(topic::LEDGER).key(&key).payload(&value))?;
         }
         Ok((!prepared.partitions.is_empty()).then_some(prepared))
@@ -243,7 +244,7 @@ impl Tasks {
         state.changelog_offset = offset;
         state.progressed = true;
         match &mut state.store {
-            Some(store) => store.write(Some(offset)).map_err(SessionError::app(self.app)),
+            Some(store) => store.write(Some(offset)).map_err(SessionError::app(self.name)),
             None => Ok(()),
         }
     }

@@ -12,8 +12,10 @@ use super::environment::Environment;
 use super::restart::{Backoff, SessionError};
 use super::session::Session;
 use super::status::Status;
+use crate::apps::fork::Fork;
 use crate::checkpoint::Store;
 use crate::config::RunArgs;
+use crate::savepoint;
 use crate::store::Disk;
 
 /// How long Kafka may take to give the commands so far, before the next try.
@@ -27,6 +29,7 @@ pub fn run(args: RunArgs, apps: &'static [&'static dyn Application]) -> anyhow::
     log::init(&args.service)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let store = Store::open(&args.checkpoint_url)?;
+    let apps = if args.apps.is_empty() { with_forks(apps, &store, runtime.handle()) } else { apps };
     let disk = args.disk(apps)?;
     let status = Arc::new(Status::new(apps, |app| args.backend(app))?);
     let shutdown = runtime.block_on(async { Shutdown::on_signals() })?;
@@ -69,6 +72,26 @@ pub fn run(args: RunArgs, apps: &'static [&'static dyn Application]) -> anyhow::
             Ok(Err(hangs)) = &mut publishing => Err(hangs),
         }
     })
+}
+
+/// The apps and their forks.
+fn with_forks(
+    apps: &'static [&'static dyn Application],
+    store: &Store,
+    runtime: &tokio::runtime::Handle,
+) -> &'static [&'static dyn Application] {
+    let forks = runtime.block_on(savepoint::forks(store)).and_then(|forks| {
+        let forks = forks.iter().map(|(name, _)| Ok(Fork::new(name, apps)? as &dyn Application));
+        forks.collect::<anyhow::Result<Vec<_>>>()
+    });
+    match forks {
+        Ok(forks) if forks.is_empty() => apps,
+        Ok(forks) => [apps, &forks].concat().leak(),
+        Err(error) => {
+            tracing::error!("no fork runs until this worker is started again: {error:#}");
+            apps
+        }
+    }
 }
 
 fn work(

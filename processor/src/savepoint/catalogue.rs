@@ -86,6 +86,15 @@ pub fn list(context: &Context) -> anyhow::Result<()> {
         anyhow::Ok(all)
     });
     let all = all.context("the savepoints can't be listed")?;
+    let forks = context.runtime.block_on(super::forks(store)).context("the forks can't be listed")?;
+    for (name, fork) in forks {
+        let from = fork
+            .map(|fork| format!(" from {}, made {}", fork.savepoint, Timestamp(fork.created_ms).to_iso()));
+        say(format!(
+            "{name} is a fork{}",
+            from.as_deref().unwrap_or(", and what was noted of it is damaged")
+        ));
+    }
     if all.is_empty() {
         say("there is no savepoint: `millrace savepoint create` makes one");
         return Ok(());

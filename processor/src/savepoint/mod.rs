@@ -9,12 +9,17 @@
 //!
 //! Restoring ([`restore`]) is one transaction per app: changelog, ledger and the group's offsets go back together, or
 //! not at all. Results that were emitted after the savepoint are emitted again, as with Flink's savepoints.
+//!
+//! A fork ([`fork()`]) is the same transaction for an app of another name, whose topics are made first. Workers run, beside
+//! the apps, the forks that `forks/<name>/fork.json` tell of when they start.
 
 mod catalogue;
 mod create;
+mod fork;
 mod restore;
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -24,6 +29,7 @@ use millrace_service::{KafkaArgs, Shutdown};
 
 pub use catalogue::{Savepoint, State};
 pub use create::create;
+pub use fork::{fork, forks, unfork};
 pub use restore::restore;
 
 use crate::checkpoint::{Changes, Encoded, Found, Store, merged};
@@ -65,7 +71,23 @@ pub enum Action {
         #[arg(long = "app")]
         apps: Vec<String>,
     },
+    /// Give a savepoint to a fork: an app that runs beside the one that it is of, and writes to topics of its own. Workers
+    /// run it when they are started the next time.
+    Fork {
+        /// The savepoint.
+        name: String,
+        /// The fork: APP.NAME.
+        fork: String,
+    },
+    /// Remove a fork with all of its topics. Workers must be stopped.
+    Unfork {
+        /// The fork: APP.NAME.
+        fork: String,
+    },
 }
+
+/// How long a broker may take to answer.
+const CALL: Duration = Duration::from_secs(10);
 
 /// What every action needs.
 pub struct Context {
@@ -87,6 +109,8 @@ pub fn run(args: SavepointArgs, all: &'static [&'static dyn Application]) -> any
         Action::Create { name, apps } => create(&context, name, &chosen(all, &apps)?),
         Action::List => catalogue::list(&context),
         Action::Restore { name, apps } => restore(&context, &name, &apps, all),
+        Action::Fork { name, fork: to } => fork(&context, &name, &to, all),
+        Action::Unfork { fork } => unfork(&context, &fork, all),
     }
 }
 
@@ -124,8 +148,8 @@ fn state_at(
     }
     let from = loaded.as_ref().map_or(0, |checkpoint| checkpoint.manifest.changelog_offset);
     let mut tail = Changes::default();
-    changelog.read(partition, from, end, |_, key, value| {
-        tail.put(key, value);
+    changelog.read(&[(partition, from, end)], |record| {
+        tail.put(record.key, record.value);
         Ok(())
     })?;
     let tail = Encoded::delta(&tail);

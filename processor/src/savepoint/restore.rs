@@ -3,23 +3,22 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use millrace_core::{Application, Task};
+use millrace_core::task::SourceKind;
+use millrace_core::{Application, Source, Task};
 use millrace_service::clock;
 use millrace_wire::ledger::{self, Undone};
-use millrace_wire::topic;
+use millrace_wire::{fork, topic};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::BaseRecord;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::catalogue::{self, HandedOver, Savepoint, State};
-use super::{Context, chosen, repartition_topics, say, state_at, task_with};
+use super::{CALL, Context, chosen, say, state_at, task_with};
 use crate::checkpoint::{Changes, Damaged, Encoded, Entry, Manifest, merged};
-use crate::runtime::changelog::{Changelog, Clients};
+use crate::runtime::changelog::{Changelog, Clients, Logged};
 use crate::runtime::tasks::entry;
 use crate::runtime::transaction::Transactions;
 
-/// How long a broker may take to answer.
-const CALL: Duration = Duration::from_secs(10);
 /// How long a restoring transaction may be open.
 const TRANSACTION: Duration = Duration::from_secs(300);
 /// A group forgets workers that have stopped after 6 s (`session.timeout.ms`).
@@ -38,11 +37,7 @@ pub fn restore(
     apps: &[String],
     all: &'static [&'static dyn Application],
 ) -> anyhow::Result<()> {
-    let savepoint = match context.runtime.block_on(catalogue::open(&context.store, name))? {
-        Some(State::Complete(savepoint)) => savepoint,
-        Some(State::Unusable(reason)) => bail!("the savepoint {name} can't be restored: {reason}"),
-        None => bail!("there is no savepoint {name}: `millrace savepoint list` shows them"),
-    };
+    let savepoint = open(context, name)?;
     let of = |app: &str| savepoint.tasks.iter().any(|task| task.app == app);
     let chosen: Vec<_> = chosen(all, apps)?.into_iter().filter(|app| of(app.name())).collect();
     if let Some(app) = apps.iter().find(|app| !of(app)) {
@@ -51,7 +46,7 @@ pub fn restore(
     // Everything is read and understood before anything is changed.
     let mut wanted = Vec::new();
     for &app in &chosen {
-        wanted.push((app, read(context, &savepoint, app)?));
+        wanted.push((app, read(context, &savepoint, app, app)?));
     }
     for (app, tasks) in wanted {
         put_back(context, app, tasks).with_context(|| format!("{} was not restored", app.name()))?;
@@ -59,35 +54,65 @@ pub fn restore(
     Ok(())
 }
 
-/// A task of a savepoint.
-struct Saved {
+/// The savepoint of this name.
+pub(super) fn open(context: &Context, name: &str) -> anyhow::Result<Savepoint> {
+    match context.runtime.block_on(catalogue::open(&context.store, name))? {
+        Some(State::Complete(savepoint)) => Ok(savepoint),
+        Some(State::Unusable(reason)) => bail!("the savepoint {name} can't be restored: {reason}"),
+        None => bail!("there is no savepoint {name}: `millrace savepoint list` shows them"),
+    }
+}
+
+/// A task of a savepoint, as the app has it that it is for.
+pub(super) struct Saved {
     manifest: Manifest,
     state: Vec<u8>,
     task: Box<dyn Task>,
-    /// What was under way to it, by topic: from where it had read to where it was written.
-    under_way: Vec<(&'static str, i64, i64)>,
+    under_way: Vec<UnderWay>,
 }
 
-fn read(
+/// What was under way to a task at the moment of the savepoint.
+struct UnderWay {
+    /// Where it goes.
+    topic: &'static str,
+    /// Where it is: the same, but for a fork.
+    is_in: &'static str,
+    /// From where the task had read to where it was written.
+    offsets: (i64, i64),
+}
+
+/// What a savepoint has of the app `of`, for `app`: that one, or a fork of it.
+pub(super) fn read(
     context: &Context,
     savepoint: &Savepoint,
+    of: &'static dyn Application,
     app: &'static dyn Application,
 ) -> anyhow::Result<Vec<Saved>> {
     let folder = catalogue::folder(&context.store, &savepoint.name);
+    let sources = || of.sources().iter().zip(app.sources());
     let mut tasks = Vec::new();
-    for manifest in savepoint.tasks.iter().filter(|task| task.app == app.name()) {
+    for manifest in savepoint.tasks.iter().filter(|task| task.app == of.name()) {
         let what = || format!("{}/{} of the savepoint can't be used", app.name(), manifest.partition);
         let file = manifest.files.first().context("it names no file").with_context(what)?;
         let state = context.runtime.block_on(context.store.file(&folder, file)).with_context(what)?;
         let task = task_with(app, manifest.partition, &state).with_context(what)?;
         let read_to =
-            |topic: &str| manifest.offsets.iter().find(|(t, _)| t == topic).map_or(0, |(_, offset)| *offset);
-        let of = |topic: &str| {
+            |topic: &str| manifest.offsets.iter().find(|(t, _)| t == topic).map(|(_, offset)| *offset);
+        let written_to = |topic: &str| {
             let here = |handed: &&HandedOver| handed.topic == topic && handed.partition == manifest.partition;
             savepoint.handed_over.iter().find(here).map_or(0, |handed| handed.end)
         };
-        let under_way = repartition_topics(app).map(|topic| (topic, read_to(topic), of(topic))).collect();
-        tasks.push(Saved { manifest: manifest.clone(), state, task, under_way });
+        let under_way = sources().filter(|(source, _)| source.kind == SourceKind::Repartition).map(
+            |(Source { topic: is_in, .. }, Source { topic, .. })| {
+                let offsets = (read_to(is_in).unwrap_or(0), written_to(is_in));
+                UnderWay { topic, is_in, offsets }
+            },
+        );
+        let under_way = under_way.collect();
+        let offsets =
+            sources().filter_map(|(of, source)| Some((source.topic.to_owned(), read_to(of.topic)?)));
+        let manifest = Manifest { offsets: offsets.collect(), ..manifest.clone() };
+        tasks.push(Saved { manifest, state, task, under_way });
     }
     Ok(tasks)
 }
@@ -96,11 +121,12 @@ fn read(
 /// is passed over, but for what was under way at the moment of the savepoint: that is written again here.
 fn pass_over(log: &Changelog, saved: &mut Saved) -> anyhow::Result<()> {
     let partition = saved.manifest.partition;
-    for &(topic, ..) in &saved.under_way {
-        let end = log.stable_end_of(topic, partition)?;
-        saved.task.reposition(topic, end);
-        saved.manifest.offsets.retain(|(known, _)| known != topic);
-        saved.manifest.offsets.push((topic.to_owned(), end));
+    for &UnderWay { topic, .. } in &saved.under_way {
+        for end in log.stable_ends_of(topic, &[partition])? {
+            saved.task.reposition(topic, end);
+            saved.manifest.offsets.retain(|(known, _)| known != topic);
+            saved.manifest.offsets.push((topic.to_owned(), end));
+        }
     }
     if !saved.under_way.is_empty() {
         let mut state = Changes::default();
@@ -110,7 +136,12 @@ fn pass_over(log: &Changelog, saved: &mut Saved) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn put_back(context: &Context, app: &'static dyn Application, mut tasks: Vec<Saved>) -> anyhow::Result<()> {
+/// Gives an app the state and the offsets of its tasks, in one transaction.
+pub(super) fn put_back(
+    context: &Context,
+    app: &'static dyn Application,
+    mut tasks: Vec<Saved>,
+) -> anyhow::Result<()> {
     let begun = Instant::now();
     let (name, changelog) = (app.name(), topic::changelog(app.name()));
     // Only asks and lends its group's name: it never joins.
@@ -123,6 +154,8 @@ fn put_back(context: &Context, app: &'static dyn Application, mut tasks: Vec<Sav
         pass_over(&log, saved)?;
     }
     let offsets = offsets(app, &group, &log, &tasks)?;
+    let partitions: Vec<i32> = tasks.iter().map(|saved| saved.manifest.partition).collect();
+    let ends = log.stable_ends(&partitions)?;
     let mut transactions = Transactions::start(
         &context.kafka,
         &format!("{COMPONENT}-{name}"),
@@ -132,35 +165,39 @@ fn put_back(context: &Context, app: &'static dyn Application, mut tasks: Vec<Sav
     transactions.open()?;
     let mut records = 0_u64;
     let result = (|| {
-        for saved in &tasks {
-            let partition = saved.manifest.partition;
-            for &(topic, from, to) in &saved.under_way {
-                log.read_of(topic, partition, (from, to), |_, key, value| {
+        for ((saved, &partition), &end) in tasks.iter().zip(&partitions).zip(&ends) {
+            for &UnderWay { topic, is_in, offsets } in &saved.under_way {
+                let (from, to) = offsets;
+                log.read_of(is_in, &[(partition, from, to)], |Logged { key, value, .. }| {
                     let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
                     (record.key, record.payload) = ((!key.is_empty()).then_some(key), value);
                     transactions.send(record)
                 })?;
             }
-            let now = state_at(context, &log, name, partition, log.stable_end(partition)?)?;
+            let now = state_at(context, &log, name, partition, end)?;
             for (key, value) in difference(&now.bytes, &saved.state)? {
                 let mut record = BaseRecord::to(&changelog).partition(partition).key(key);
                 record.payload = value;
                 transactions.send(record)?;
                 records += 1;
             }
-            let before = task_with(app, partition, &now.bytes)?;
-            let at_ms = clock::now_ms();
-            let undone = Undone {
-                v: ledger::FORMAT,
-                app: name.to_owned(),
-                partition,
-                at_ms,
-                emitted: emitted(&*before) - emitted(&*saved.task),
-            };
-            let (key, value) = (format!("{name}/{partition}/undone/{at_ms}"), serde_json::to_vec(&undone)?);
-            transactions.send(BaseRecord::to(topic::LEDGER).key(&key).payload(&value))?;
+            let key = ledger::key(name, partition);
+            // Results of forks are in no index that they would have to agree with.
+            if fork::of(name).is_none() {
+                let before = task_with(app, partition, &now.bytes)?;
+                let at_ms = clock::now_ms();
+                let undone = Undone {
+                    v: ledger::FORMAT,
+                    app: name.to_owned(),
+                    partition,
+                    at_ms,
+                    emitted: emitted(&*before) - emitted(&*saved.task),
+                };
+                let (key, value) = (format!("{key}/undone/{at_ms}"), serde_json::to_vec(&undone)?);
+                transactions.send(BaseRecord::to(topic::LEDGER).key(&key).payload(&value))?;
+            }
             let entry = entry(name, COMPONENT, app.sources(), partition, &*saved.task);
-            let (key, value) = (format!("{name}/{partition}"), serde_json::to_vec(&entry)?);
+            let value = serde_json::to_vec(&entry)?;
             transactions.send(BaseRecord::to(topic::LEDGER).key(&key).payload(&value))?;
         }
         // A worker that was started meanwhile waits for this transaction before it reads, unless it was quicker.
@@ -173,7 +210,7 @@ fn put_back(context: &Context, app: &'static dyn Application, mut tasks: Vec<Sav
     }
     result?;
     let seconds = begun.elapsed().as_secs_f64();
-    say(format!("{name}: {} tasks are back, {records} entries had changed, {seconds:.1} s", tasks.len()));
+    say(format!("{name}: {} tasks, {records} entries written, {seconds:.1} s", tasks.len()));
     Ok(())
 }
 
@@ -192,7 +229,8 @@ fn members(group: &BaseConsumer, app: &str) -> anyhow::Result<Vec<String>> {
     Ok(members.map(|member| member.client_id().to_owned()).collect())
 }
 
-fn wait_until_empty(context: &Context, group: &BaseConsumer, app: &str) -> anyhow::Result<()> {
+/// Waits until an app's group has no member; no worker may run.
+pub(super) fn wait_until_empty(context: &Context, group: &BaseConsumer, app: &str) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut told = false;
     loop {

@@ -236,6 +236,10 @@ pub trait Application: Send + Sync {
     fn task(&self, partition: i32) -> Result<Box<dyn Task>, InvalidIdleTimeout>;
     /// What its jobs are.
     fn descriptors(&self) -> Vec<Descriptor>;
+    /// The topic that takes what its jobs emit to `topic`: that one, unless the app is a copy of another.
+    fn output(&self, topic: &'static str) -> &'static str {
+        topic
+    }
 }
 
 impl<E: 'static> Application for App<E> {
