@@ -431,7 +431,7 @@ pub struct Recovery {
     pub partition: i32,
     /// When it was done, epoch ms.
     pub at_ms: i64,
-    /// Start to finish, ms.
+    /// Start to finish, ms, of all tasks of the app that came back with this one.
     pub duration_ms: f64,
     /// Checkpoint used, if any.
     pub checkpoint: Option<u64>,
