@@ -17,8 +17,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::clock::locked;
 use crate::kafka::View;
 
-/// What was read at different moments is compared once nothing has moved for so long.
-const SETTLED_MS: i64 = 5_000;
+/// What was read at different moments is compared once nothing has moved for so long: Elasticsearch counts a document up to
+/// 5 s after it was written.
+const SETTLED_MS: i64 = 10_000;
 
 /// The newest entry of each task, by app and partition.
 #[derive(Default)]

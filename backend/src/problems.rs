@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use millrace_wire::api::PartitionView;
-use millrace_wire::live::{Overview, ProblemNote};
+use millrace_wire::live::{Overview, ProblemNote, WorkerGauge};
 use millrace_wire::telemetry::{ComponentState, WorkerState};
 
 use crate::clock::time_of_day;
@@ -14,6 +14,8 @@ use crate::search::Health;
 const SILENT_MS: i64 = 3_000;
 /// A transaction hangs if it is open for so long: three times as long as the processor's longest.
 const HANGS_MS: i64 = 6_000;
+/// A worker that tells of a transaction as old as this is the one that readers wait for, ms.
+const SLOW_MS: f64 = 3_000.0;
 /// Offsets are old after so long.
 const OFFSETS_OLD_MS: i64 = 5_000;
 
@@ -90,7 +92,7 @@ fn find(now_ms: i64, overview: &Overview, view: &View, elastic: &Health) -> Vec<
                 format!("A broker does not answer: offsets and lag stand still since {}", time_of_day(since));
             add("kafka", "offsets", text, Some(since));
         }
-        transactions(now_ms, view, &mut add);
+        transactions(now_ms, overview, view, &mut add);
         processes(overview, &mut add);
     }
     let indexer_error = overview.indexer.as_ref().and_then(|i| i.error.as_ref());
@@ -119,22 +121,40 @@ fn find(now_ms: i64, overview: &Overview, view: &View, elastic: &Health) -> Vec<
     found
 }
 
-/// Partitions whose readers wait for the end of a transaction that nobody seems to work on.
-fn transactions(now_ms: i64, view: &View, add: &mut impl FnMut(&str, &'static str, String, Option<i64>)) {
-    for topic in &view.topics {
-        let open = |p: &PartitionView| p.open_since_ms.filter(|since| now_ms - since > HANGS_MS);
-        let hanging: Vec<_> = topic.partitions.iter().filter_map(|p| Some((p, open(p)?))).collect();
-        let Some((first, since)) = hanging.iter().min_by_key(|(_, since)| *since) else { continue };
-        let places: Vec<_> = hanging.iter().map(|(p, _)| p.partition.to_string()).collect();
-        let text = format!(
-            "A transaction hangs in {}, partition {}: readers of committed records wait at offset {} of {}. Kafka aborts it \
-             after 15 s, or when its worker is back",
-            topic.name,
-            places.join(", "),
-            first.last_stable,
-            first.high_watermark,
-        );
-        add(&topic.name, "transaction", text, Some(*since));
+/// Readers of committed records wait for a transaction: a live worker is slow to commit it, or nobody works on it.
+fn transactions(
+    now_ms: i64,
+    overview: &Overview,
+    view: &View,
+    add: &mut impl FnMut(&str, &'static str, String, Option<i64>),
+) {
+    let open = |p: &PartitionView| p.open_since_ms.filter(|since| now_ms - since > HANGS_MS);
+    let held: Vec<_> = view
+        .topics
+        .iter()
+        .flat_map(|t| t.partitions.iter().filter_map(move |p| Some((t, p, open(p)?))))
+        .collect();
+    let Some((topic, first, since)) = held.iter().min_by_key(|(_, _, since)| *since) else { return };
+    let others = match held.len() - 1 {
+        0 => String::new(),
+        more => format!(", and of {more} more"),
+    };
+    let wait = format!(
+        "readers of committed records of {}, partition {}{others}, wait at offset {} of {}",
+        topic.name, first.partition, first.last_stable, first.high_watermark
+    );
+    let of_worker = |w: &WorkerGauge| w.transaction.filter(|t| w.age_ms <= SILENT_MS && t.age_ms >= SLOW_MS);
+    match overview.workers.iter().find_map(|w| Some((&w.component, of_worker(w)?))) {
+        Some((name, open)) => {
+            let text = format!("{name} is slow to commit ({:.1} s so far): {wait}", open.age_ms / 1e3);
+            add(name, "slow commit", text, Some(*since));
+        }
+        None => {
+            let text = format!(
+                "A transaction hangs: {wait}. Kafka aborts it after 15 s, or when its worker is back"
+            );
+            add("kafka", "transaction", text, Some(*since));
+        }
     }
 }
 
@@ -215,7 +235,9 @@ fn processes(overview: &Overview, add: &mut impl FnMut(&str, &'static str, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millrace_wire::live::{IndexerGauge, StreamGauge, WorkerGauge};
+    use millrace_wire::api::TopicView;
+    use millrace_wire::live::{IndexerGauge, StreamGauge};
+    use millrace_wire::telemetry::OpenTransaction;
 
     fn well() -> (Overview, View, Health) {
         let worker = WorkerGauge {
@@ -266,5 +288,45 @@ mod tests {
         assert_eq!(notes.len(), 1);
         assert_eq!(notes[0].text, "Kafka does not answer: numbers stand still since 00:00:07 UTC");
         assert_eq!(notes[0].since_ms, 7_000);
+    }
+
+    #[test]
+    fn a_transaction_that_readers_wait_for_is_one_note_that_says_whose_it_is() {
+        let (mut overview, mut view, elastic) = well();
+        let held = |partition, since| PartitionView {
+            partition,
+            last_stable: 7,
+            high_watermark: 9,
+            open_since_ms: Some(since),
+            ..PartitionView::default()
+        };
+        let topic =
+            |name: &str, partitions| TopicView { name: name.into(), partitions, ..TopicView::default() };
+        view.topics =
+            vec![topic("a", vec![held(0, 3_500), held(1, 9_000)]), topic("b", vec![held(4, 3_000)])];
+        let told = |overview: &Overview| {
+            let notes = Tracker::default().notes(10_000, overview, &view, &elastic);
+            assert_eq!(notes.len(), 1);
+            (notes[0].about.clone(), notes[0].text.clone(), notes[0].since_ms)
+        };
+        let (about, text, since) = told(&overview);
+        assert_eq!((about.as_str(), since), ("kafka", 3_000));
+        assert!(
+            text.starts_with(
+                "A transaction hangs: readers of committed records of b, partition 4, and of 1 more"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("offset 7 of 9"), "{text}");
+        overview.workers[0].transaction = Some(OpenTransaction { age_ms: 6_800.0, committing: true });
+        let (about, text, _) = told(&overview);
+        assert!(
+            about == "processor-1" && text.starts_with("processor-1 is slow to commit (6.8 s so far)"),
+            "{text}"
+        );
+        // The transaction of a worker that no longer reports hangs.
+        overview.workers[0].age_ms = 4_000;
+        let notes = Tracker::default().notes(10_000, &overview, &view, &elastic);
+        assert!(notes.iter().any(|n| n.text.starts_with("A transaction hangs")));
     }
 }

@@ -65,7 +65,7 @@ pub struct Listing<T> {
 }
 
 /// `GET /topics`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TopicView {
     /// Name.
     pub name: String,

@@ -80,18 +80,22 @@ fn with_forks(
     store: &Store,
     runtime: &tokio::runtime::Handle,
 ) -> &'static [&'static dyn Application] {
-    let forks = runtime.block_on(savepoint::forks(store)).and_then(|forks| {
-        let forks = forks.iter().map(|(name, _)| Ok(Fork::new(name, apps)? as &dyn Application));
-        forks.collect::<anyhow::Result<Vec<_>>>()
-    });
-    match forks {
-        Ok(forks) if forks.is_empty() => apps,
-        Ok(forks) => [apps, &forks].concat().leak(),
+    let forks = match runtime.block_on(savepoint::forks(store)) {
+        Ok(forks) => forks,
         Err(error) => {
             tracing::error!("no fork runs until this worker is started again: {error:#}");
-            apps
+            return apps;
         }
-    }
+    };
+    let run = |(name, _): &(String, _)| match Fork::new(name, apps) {
+        Ok(fork) => Some(fork as &dyn Application),
+        Err(error) => {
+            tracing::error!("the fork {name} does not run: {error:#}");
+            None
+        }
+    };
+    let forks: Vec<_> = forks.iter().filter_map(run).collect();
+    if forks.is_empty() { apps } else { [apps, &forks].concat().leak() }
 }
 
 fn work(

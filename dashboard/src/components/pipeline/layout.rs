@@ -30,7 +30,7 @@ pub struct Line {
 
 /// Size of the drawing.
 pub fn size(narrow: bool) -> (f64, f64) {
-    if narrow { (358.0, 644.0) } else { (1216.0, 208.0) }
+    if narrow { (358.0, 666.0) } else { (1216.0, 208.0) }
 }
 
 /// Where a node stands.
@@ -41,11 +41,11 @@ pub fn frame(node: Node, narrow: bool) -> Frame {
         return match node {
             Node::Generators => at(left, 1.0, 356.0, 74.0),
             Node::Kafka => at(left, 115.0, 356.0, 74.0),
-            Node::Processor => at(left, 229.0, 356.0, 146.0),
-            Node::Results => at(left, 415.0, 356.0, 74.0),
-            Node::Indexer => at(left, 529.0, 111.0, 114.0),
-            Node::Elasticsearch => at(124.0, 529.0, 111.0, 114.0),
-            Node::Gateway => at(right + 65.0, 529.0, 110.0, 114.0),
+            Node::Processor => at(left, 229.0, 356.0, 168.0),
+            Node::Results => at(left, 437.0, 356.0, 74.0),
+            Node::Indexer => at(left, 551.0, 111.0, 114.0),
+            Node::Elasticsearch => at(124.0, 551.0, 111.0, 114.0),
+            Node::Gateway => at(right + 65.0, 551.0, 110.0, 114.0),
         };
     }
     match node {
