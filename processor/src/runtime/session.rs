@@ -218,10 +218,7 @@ impl<'a, 'e> Session<'a, 'e> {
         }
         let started = Instant::now();
         let mut moved = Vec::new();
-        let clock = clock::now_ms();
         for (number, member) in self.members.iter_mut().enumerate() {
-            // Watermarks pass what was read, so that the results of windows that it closes are in this transaction.
-            let _ = member.work.step_all(Input::ProcessingTime(clock), &mut self.transactions)?;
             if let Some(prepared) = member.work.prepare(&mut self.transactions)? {
                 moved.push((number, prepared));
             }
