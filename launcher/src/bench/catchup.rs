@@ -99,9 +99,20 @@ fn progress(offsets: &[i64], input: &Input) -> u64 {
     (done as f64 / all.max(1) as f64 * input.records as f64) as u64
 }
 
-/// Committed records of a topic.
+/// Committed records of a topic, once no transaction is open in it: a group's offsets are there before the markers of the
+/// transaction that committed them are in every partition.
 fn count(target: &Target, topic: &str, partitions: i32) -> Result<u64> {
     let consumer = target.consumer("millrace-bench", "read_committed")?;
+    let all = target.consumer("millrace-bench", "read_uncommitted")?;
+    let began = Instant::now();
+    for partition in 0..partitions {
+        while target.ends(&consumer, topic, partition)?.1 < target.ends(&all, topic, partition)?.1 {
+            if began.elapsed() > STANDSTILL {
+                bail!("a transaction stays open in {topic}/{partition}");
+            }
+            std::thread::park_timeout(LOOK);
+        }
+    }
     assign(&consumer, topic, partitions, Offset::Beginning)?;
     let (mut records, mut open, mut heard) = (0, partitions, Instant::now());
     while open > 0 {
