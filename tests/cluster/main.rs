@@ -21,6 +21,7 @@ mod first_job;
 mod foreign_client;
 mod ledger;
 mod live;
+mod membership;
 mod provoked;
 mod repartition;
 mod savepoints;

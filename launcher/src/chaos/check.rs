@@ -54,6 +54,16 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// A record of an input topic.
+fn known(topic: &str, value: &Value) -> Known {
+    let (amount, text) = (whole(value, "amount"), |field| text(value, field).to_owned());
+    if topic == topic::ORDERS {
+        Known::Order { customer: text("customerId"), category: text("category"), amount }
+    } else {
+        Known::Transaction { account: text("account"), amount, at_ms: whole(value, "timestamp") }
+    }
+}
+
 /// Adds up the records of each key.
 fn running(records: impl Iterator<Item = (String, i64)>) -> Steps {
     let mut steps = Steps::new();
@@ -69,8 +79,14 @@ impl Check {
     /// Notes where everything stands.
     pub fn new(kafka: &Kafka, seed: u64) -> Result<Self> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
-        let topics =
-            [topic::CUSTOMER_TOTALS, topic::CATEGORY_STATS, topic::ACCOUNT_BALANCES, topic::LATE_EVENTS];
+        let topics = [
+            topic::ORDERS,
+            topic::TRANSACTIONS,
+            topic::CUSTOMER_TOTALS,
+            topic::CATEGORY_STATS,
+            topic::ACCOUNT_BALANCES,
+            topic::LATE_EVENTS,
+        ];
         let before =
             topics.into_iter().map(|topic| Ok((topic, kafka.ends(topic)?))).collect::<Result<_>>()?;
         Ok(Self { prefix: format!("chaos{seed}x{now}x"), before })
@@ -93,6 +109,7 @@ impl Check {
         let customers = running(orders.clone().map(|(customer, _, amount)| (customer.clone(), amount)));
         let categories = running(orders.map(|(_, category, amount)| (category.clone(), amount)));
         let mut verdict = Verdict::default();
+        self.input(kafka, written, &mut verdict)?;
 
         let ours = |value: &Value, field: &str| text(value, field).starts_with(&self.prefix);
         let mut totals = Steps::new();
@@ -122,6 +139,36 @@ impl Check {
         let documents = search.steps(topic::CATEGORY_STATS, "category", "count", categories.keys()).await?;
         verdict.compare("category-stats in Elasticsearch", &categories, &documents, false);
         Ok(verdict)
+    }
+
+    /// What is in the input topics is what was written, once: what is lost or doubled on its way there is no fault of the
+    /// processing, and is told apart from it.
+    fn input(&self, kafka: &Kafka, written: &[Known], verdict: &mut Verdict) -> Result<()> {
+        let mut findings = Vec::new();
+        for topic in [topic::ORDERS, topic::TRANSACTIONS] {
+            let mut times = BTreeMap::new();
+            for known in written.iter().filter(|known| known.topic() == topic) {
+                *times.entry(known.clone()).or_default() -= 1;
+            }
+            for (found, value) in self.since(kafka, topic)? {
+                let known = known(topic, &value);
+                if !known.key().starts_with(&self.prefix) {
+                    continue;
+                }
+                let times: &mut i32 = times.entry(known).or_default();
+                *times += 1;
+                if *times > 0 {
+                    let (partition, offset) = (found.partition, found.offset);
+                    findings.push(format!(
+                        "the input: {topic}/{partition} has {value} once more, at offset {offset}"
+                    ));
+                }
+            }
+            let lost = times.into_iter().filter(|(_, times)| *times < 0);
+            findings.extend(lost.map(|(known, _)| format!("the input: {topic} lacks {known:?}")));
+        }
+        verdict.find(findings);
+        Ok(())
     }
 
     /// The sums of each account and window, without what was too late.

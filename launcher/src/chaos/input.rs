@@ -26,7 +26,7 @@ pub const CATEGORIES: u32 = 20;
 const DELIVERY: Duration = Duration::from_secs(120);
 
 /// A record that was written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Known {
     /// To `orders`.
     Order {
@@ -46,6 +46,23 @@ pub enum Known {
         /// Event time, epoch ms.
         at_ms: i64,
     },
+}
+
+impl Known {
+    /// Where it was written to.
+    pub fn topic(&self) -> &'static str {
+        match self {
+            Self::Order { .. } => topic::ORDERS,
+            Self::Transaction { .. } => topic::TRANSACTIONS,
+        }
+    }
+
+    /// Its customer or account.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Order { customer: key, .. } | Self::Transaction { account: key, .. } => key,
+        }
+    }
 }
 
 /// Makes the input: the same for the same seed, but for its times.
@@ -117,6 +134,9 @@ impl Writer {
         let mut config = kafka.config().clone();
         config
             .set("enable.idempotence", "true")
+            // With more, a new leader's answers can make librdkafka number all partitions anew, and what was written to another one
+            // is then written twice (its issue 4953).
+            .set("max.in.flight.requests.per.connection", "1")
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "5")
             .set("delivery.timeout.ms", DELIVERY.as_millis().to_string());

@@ -7,7 +7,7 @@ use millrace_service::{Shutdown, clock, http, log, telemetry};
 use millrace_wire::result::header;
 use millrace_wire::telemetry::Body;
 use millrace_wire::topic;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{Message, Offset, TopicPartitionList};
@@ -16,7 +16,7 @@ use super::bulk::{Bulk, Verdict};
 use super::document::{Document, Origin};
 use super::status::Status;
 use crate::config::IndexArgs;
-use crate::runtime::{Assignment, Change};
+use crate::runtime::{Assignment, Change, Membership};
 
 /// Waits between tries while Elasticsearch is away.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -42,7 +42,7 @@ pub fn run(args: IndexArgs) -> anyhow::Result<()> {
             publisher.publish(Body::Indexer(told.get()), Vec::new());
         }
     });
-    let consumer: BaseConsumer<Assignment> = args
+    let consumer = args
         .kafka
         .consumer(&component, topic::INDEXER_GROUP, "read_committed")
         .set("group.instance.id", &component)
@@ -52,6 +52,7 @@ pub fn run(args: IndexArgs) -> anyhow::Result<()> {
         .set("queued.max.messages.kbytes", "16384")
         .create_with_context(Assignment::default())
         .context("the consumer can't be made")?;
+    let consumer = Membership::new(consumer);
     let topics = topic::results();
     consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
     let dead = args.kafka.producer(&component).create().context("the dead-letter producer can't be made")?;
@@ -72,7 +73,7 @@ struct Batch {
 
 struct IndexWorker {
     args: IndexArgs,
-    consumer: BaseConsumer<Assignment>,
+    consumer: Membership,
     dead: ThreadedProducer<DefaultProducerContext>,
     bulk: Bulk,
     status: Arc<Status>,
@@ -126,13 +127,14 @@ impl IndexWorker {
     /// reads it again.
     fn assignment(&mut self) -> anyhow::Result<bool> {
         let mut lost = false;
-        for change in self.consumer.context().take() {
+        for change in self.consumer.changes() {
             match change {
                 Change::Revoked => {
                     self.batch = Batch::default();
+                    self.consumer.give_back()?;
                     lost = true;
                 }
-                Change::Assigned(_) => self.consumer.resume(&self.consumer.assignment()?)?,
+                Change::Assigned(..) => self.consumer.resume(&self.consumer.assignment()?)?,
             }
         }
         Ok(lost)

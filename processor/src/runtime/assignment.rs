@@ -1,60 +1,115 @@
 //! Group membership: callbacks of the client turned into messages.
 
+use std::ops::Deref;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdkafka::ClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
+use rdkafka::error::KafkaResult;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, TopicPartitionList};
 
 /// What happened to the assignment.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// These partitions are ours. They are paused until their tasks are restored.
-    Assigned(Vec<i32>),
-    /// Nothing is ours any more.
+    Assigned(Vec<i32>, Generation),
+    /// Nothing is ours once we have [given it back](Membership::give_back); until then nobody else gets it.
     Revoked,
 }
+
+/// The generation of the group in which partitions are ours. Offsets are committed with it: then the group refuses those of
+/// partitions that are somebody else's. The client's own is ahead of it as soon as it has joined again.
+pub struct Generation(pub ConsumerGroupMetadata);
 
 /// Collects changes while the consumer is polled, on the polling thread.
 #[derive(Default)]
 pub struct Assignment {
     changes: Mutex<Vec<Change>>,
+    leaving: AtomicBool,
 }
 
 impl Assignment {
-    /// The changes since the last call.
-    pub fn take(&self) -> Vec<Change> {
-        self.changes.lock().map(|mut changes| std::mem::take(&mut *changes)).unwrap_or_default()
-    }
-
     fn push(&self, change: Change) {
         if let Ok(mut changes) = self.changes.lock() {
             changes.push(change);
         }
+    }
+
+    fn assigned(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> KafkaResult<()> {
+        // Before anything else: as long as this is not answered, the group has this generation.
+        let generation = consumer.group_metadata().map(Generation);
+        consumer.assign(list)?;
+        consumer.pause(list)?;
+        let mut partitions: Vec<i32> = list.elements().iter().map(|e| e.partition()).collect();
+        partitions.sort_unstable();
+        partitions.dedup();
+        if let Some(generation) = generation {
+            self.push(Change::Assigned(partitions, generation));
+        }
+        Ok(())
     }
 }
 
 impl ClientContext for Assignment {}
 
 impl ConsumerContext for Assignment {
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Revoke(_) = rebalance {
-            self.push(Change::Revoked);
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let done = match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assigned(consumer, partitions),
+            _ if self.leaving.load(Ordering::Relaxed) => consumer.unassign(),
+            _ => {
+                self.push(Change::Revoked);
+                Ok(())
+            }
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "the group could not be rebalanced");
         }
     }
+}
 
-    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(list) => {
-                if let Err(error) = consumer.pause(list) {
-                    tracing::warn!(%error, "new partitions could not be paused");
-                }
-                let mut partitions: Vec<i32> = list.elements().iter().map(|e| e.partition()).collect();
-                partitions.sort_unstable();
-                partitions.dedup();
-                self.push(Change::Assigned(partitions));
-            }
-            Rebalance::Revoke(_) => {}
-            Rebalance::Error(error) => tracing::warn!(%error, "the group could not be rebalanced"),
+/// A consumer in a group, which keeps its partitions until it has finished with them.
+pub struct Membership(BaseConsumer<Assignment>);
+
+impl Membership {
+    /// Of a consumer.
+    pub fn new(consumer: BaseConsumer<Assignment>) -> Self {
+        Self(consumer)
+    }
+
+    /// The changes since the last call, as far as the consumer has been polled.
+    pub fn changes(&self) -> Vec<Change> {
+        self.0.context().changes.lock().map(|mut changes| std::mem::take(&mut *changes)).unwrap_or_default()
+    }
+
+    /// Answers [`Change::Revoked`]: others may have the partitions.
+    ///
+    /// # Errors
+    /// The client refuses.
+    pub fn give_back(&self) -> KafkaResult<()> {
+        self.0.unassign()
+    }
+}
+
+impl Deref for Membership {
+    type Target = BaseConsumer<Assignment>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        // The client waits for the answer before it ends.
+        self.0.context().leaving.store(true, Ordering::Relaxed);
+        if let Err(error) = self.0.unassign() {
+            tracing::debug!(%error, "the partitions could not be given back");
         }
     }
 }

@@ -16,6 +16,8 @@ use crate::store::Log;
 
 /// How long a broker may take to answer.
 const CALL: Duration = Duration::from_secs(10);
+/// Between two questions to a broker that does not lead the partition.
+const AGAIN: Duration = Duration::from_millis(50);
 /// How long the changelog may stand still, with a transaction of a former owner open.
 const STABLE: Duration = Duration::from_secs(60);
 
@@ -251,7 +253,8 @@ impl Changelog {
     /// # Errors
     /// Kafka does not answer.
     pub fn bounds_of(&self, topic: &str, partition: i32) -> Result<(i64, i64), SessionError> {
-        Ok(self.clients.committed.fetch_watermarks(topic, partition, CALL)?)
+        let client = &self.clients.committed;
+        patiently(client, || Ok(client.fetch_watermarks(topic, partition, CALL)?))
     }
 }
 
@@ -261,15 +264,38 @@ fn newest<'t>(
     places: impl Iterator<Item = (&'t str, i32)> + Clone,
 ) -> Result<Vec<i64>, SessionError> {
     let mut list = TopicPartitionList::new();
-    for (topic, partition) in places.clone() {
+    let places: Vec<_> = places.collect();
+    for &(topic, partition) in &places {
         // As a time, this is the newest: one request to each broker, for all of its partitions.
         list.add_partition_offset(topic, partition, Offset::End)?;
     }
-    let found = consumer.offsets_for_times(list, CALL)?;
-    places
-        .map(|(topic, partition)| match found.find_partition(topic, partition).map(|e| e.offset()) {
-            Some(Offset::Offset(offset)) => Ok(offset),
-            other => Err(SessionError::Kafka(anyhow!("{topic}/{partition} ends at {other:?}"))),
-        })
-        .collect()
+    patiently(consumer, || {
+        let found = consumer.offsets_for_times(list.clone(), CALL)?;
+        places
+            .iter()
+            .map(|&(topic, partition)| match found.find_partition(topic, partition).map(|e| e.offset()) {
+                Some(Offset::Offset(offset)) => Ok(offset),
+                other => Err(SessionError::Kafka(anyhow!("{topic}/{partition} ends at {other:?}"))),
+            })
+            .collect()
+    })
+}
+
+/// Asks until it is answered, while a leader moves, or has just been chosen. A client that does not consume keeps the leaders
+/// that it once learnt until it is told.
+fn patiently<T>(
+    consumer: &BaseConsumer,
+    ask: impl Fn() -> Result<T, SessionError>,
+) -> Result<T, SessionError> {
+    let began = Instant::now();
+    loop {
+        match ask() {
+            Err(error) if began.elapsed() < CALL => {
+                tracing::debug!(%error, "asking again");
+                drop(consumer.poll(AGAIN));
+                let _ = consumer.fetch_metadata(None, CALL);
+            }
+            answer => return answer,
+        }
+    }
 }

@@ -14,13 +14,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, TopicPartitionList};
 
-use super::assignment::{Assignment, Change};
+use super::assignment::{Assignment, Change, Generation, Membership};
 use super::comeback::Comeback;
 use super::environment::{AppMemory, Environment};
 use super::restart::SessionError;
 use super::restore::{Restorer, check_offsets};
 use super::status::Status;
-use super::tasks::{TaskState, Tasks, Told};
+use super::tasks::{TaskState, Tasks, Told, next_offsets};
 use super::transaction::Transactions;
 
 /// How long a broker may take to answer.
@@ -36,7 +36,9 @@ pub struct Member {
     pub number: usize,
     app: &'static dyn Application,
     /// Reads its sources.
-    pub consumer: BaseConsumer<Assignment>,
+    consumer: Membership,
+    /// Of its partitions.
+    pub generation: Option<Generation>,
     /// Its tasks.
     pub work: Tasks,
     comeback: Comeback,
@@ -71,7 +73,8 @@ impl Member {
         consumer.subscribe(&topics)?;
         env.status.set_state(name, WorkerState::Starting);
         let work = Tasks::new(app, component);
-        Ok(Self { number, app, consumer, work, comeback: Comeback::begin() })
+        let consumer = Membership::new(consumer);
+        Ok(Self { number, app, consumer, generation: None, work, comeback: Comeback::begin() })
     }
 
     /// Processes what is there, without waiting, until `enough`. Returns whether there was anything.
@@ -110,7 +113,7 @@ impl Member {
 
     /// Partitions that came or went since the last call.
     pub fn changes(&self) -> Vec<Change> {
-        self.consumer.context().take()
+        self.consumer.changes()
     }
 
     /// Restores the tasks of new partitions and starts to read them.
@@ -155,6 +158,7 @@ impl Member {
             let turn = u32::try_from(partition.rem_euclid(topic::PARTITIONS)).unwrap_or(0);
             let state = TaskState {
                 told: Told::of(&*restored.task),
+                next: next_offsets(&*restored.task, sources),
                 task: restored.task,
                 changelog_offset: restored.changelog_offset,
                 checkpoints: restored.checkpoints,
@@ -184,12 +188,17 @@ impl Member {
         Ok(())
     }
 
-    /// The partitions are somebody else's now.
-    pub fn revoked(&mut self, env: &Environment<'_>) {
+    /// Lets go of the partitions.
+    ///
+    /// # Errors
+    /// The client refuses.
+    pub fn revoked(&mut self, env: &Environment<'_>) -> Result<(), SessionError> {
         tracing::info!(app = self.app.name(), "partitions revoked");
         self.comeback.revoked(self.work.tasks.keys().copied().collect());
         self.work.tasks.clear();
+        self.generation = None;
         env.status.set_state(self.app.name(), WorkerState::Starting);
+        Ok(self.consumer.give_back()?)
     }
 
     /// Gives the newest parameters of a job to every task that does not have them. Returns why they were refused.

@@ -26,7 +26,7 @@ pub(crate) mod tasks;
 pub(crate) mod transaction;
 mod worker;
 
-pub use assignment::{Assignment, Change};
+pub use assignment::{Assignment, Change, Generation, Membership};
 pub use restart::Strategy;
 pub use status::Status;
 pub use worker::run;

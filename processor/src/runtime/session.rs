@@ -194,13 +194,14 @@ impl<'a, 'e> Session<'a, 'e> {
     /// Takes notice of partitions that came or went.
     fn assignment(&mut self, number: usize, changes: Vec<Change>) -> Result<(), SessionError> {
         for change in changes {
-            // What is done is committed before a partition goes. If its next owner was quicker, Kafka refuses, and it is
-            // the next owner who does it. And what the other apps have done does not wait for a restore.
+            // What is done is committed before a partition goes. If the group gave it away without waiting for this worker, it
+            // refuses, and the next owner does it. And what the other apps have done does not wait for a restore.
             self.commit()?;
             let Some(member) = self.members.get_mut(number) else { continue };
             match change {
-                Change::Revoked => member.revoked(self.env),
-                Change::Assigned(partitions) => {
+                Change::Revoked => member.revoked(self.env)?,
+                Change::Assigned(partitions, generation) => {
+                    member.generation = Some(generation);
                     if let Some(memory) = self.env.apps.get(member.number) {
                         member.assigned(self.env, memory, &partitions, &mut self.transactions)?;
                     }
@@ -223,12 +224,13 @@ impl<'a, 'e> Session<'a, 'e> {
                 moved.push((number, prepared));
             }
         }
-        let offsets: Vec<_> = moved
-            .iter()
-            .filter_map(|(number, prepared)| {
-                Some((&self.members.get(*number)?.consumer, prepared.offsets.clone()))
-            })
-            .collect();
+        let mut offsets = Vec::new();
+        for (number, prepared) in &moved {
+            let generation = self.members.get(*number).and_then(|member| member.generation.as_ref());
+            let generation = generation
+                .ok_or_else(|| SessionError::Kafka(anyhow!("there are tasks without partitions")))?;
+            offsets.push((generation, prepared.offsets.clone()));
+        }
         let (status, shutdown) = (&**self.env.status, self.env.shutdown);
         let go_on = || {
             status.committing();

@@ -37,8 +37,18 @@ pub struct TaskState {
     pub told: Told,
     /// Where reference topics must be read to before the streams start: source and offset.
     pub bootstrap: Vec<(&'static str, i64)>,
+    /// Next offset of each source.
+    pub next: Vec<i64>,
     /// Whether it has taken an input in the open transaction.
     pub touched: bool,
+}
+
+/// The next offset of each source, as the state of a task has it.
+pub fn next_offsets(task: &dyn Task, sources: &[Source]) -> Vec<i64> {
+    let known = task.offsets();
+    let next =
+        |source: &Source| known.iter().find(|(topic, _)| *topic == source.topic).map_or(0, |(_, next)| *next);
+    sources.iter().map(next).collect()
 }
 
 /// Figures of a task at a commit.
@@ -117,6 +127,19 @@ impl Tasks {
             several => several.iter().position(|source| source.topic == message.topic()),
         };
         let Some(number) = number else { return Ok(()) };
+        let Some(next) = state.next.get_mut(number) else { return Ok(()) };
+        if message.offset() < *next {
+            let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+            tracing::warn!(
+                topic,
+                partition,
+                offset,
+                next,
+                "the client hands out a record again: passed over"
+            );
+            return Ok(());
+        }
+        *next = message.offset() + 1;
         transactions.open()?;
         state.touched = true;
         if self.sources.get(number).is_some_and(|source| source.kind.is_stream()) {

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use millrace_service::KafkaArgs;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message, ToBytes};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, TopicPartitionList};
 
+use super::assignment::Generation;
 use super::outbox::Outbox;
 use super::restart::SessionError;
 
@@ -198,14 +198,14 @@ impl Transactions {
         std::mem::take(&mut self.backpressured)
     }
 
-    /// Commits what was sent together with offsets of each consumer's group. Returns what that was and the ends of the
+    /// Commits what was sent together with offsets of each group. Returns what that was and the ends of the
     /// changelogs that it wrote to. `go_on` is asked before a call that timed out is repeated.
     ///
     /// # Errors
     /// The transaction is not committed: whoever calls starts again from what is.
-    pub fn commit<C: ConsumerContext>(
+    pub fn commit(
         &mut self,
-        offsets: &[(&BaseConsumer<C>, TopicPartitionList)],
+        offsets: &[(&Generation, TopicPartitionList)],
         go_on: &dyn Fn() -> bool,
     ) -> Result<(Sent, ChangelogEnds), SessionError> {
         self.hand_over()?;
@@ -224,11 +224,8 @@ impl Transactions {
                 anyhow!(error).context("a record of the transaction was not delivered"),
             ));
         }
-        for (consumer, offsets) in offsets {
-            let group = consumer
-                .group_metadata()
-                .ok_or_else(|| SessionError::Kafka(anyhow!("the consumer has no group yet")))?;
-            Self::until_done(go_on, || self.producer.send_offsets_to_transaction(offsets, &group, CALL))?;
+        for (Generation(group), offsets) in offsets {
+            Self::until_done(go_on, || self.producer.send_offsets_to_transaction(offsets, group, CALL))?;
         }
         Self::until_done(go_on, || self.producer.commit_transaction(CALL))?;
         self.opened = None;

@@ -15,6 +15,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::catalogue::{self, HandedOver, Savepoint, State};
 use super::{CALL, Context, chosen, say, state_at, task_with};
 use crate::checkpoint::{Changes, Damaged, Encoded, Entry, Manifest, merged};
+use crate::runtime::Generation;
 use crate::runtime::changelog::{Changelog, Clients, Logged};
 use crate::runtime::tasks::entry;
 use crate::runtime::transaction::Transactions;
@@ -202,7 +203,8 @@ pub(super) fn put_back(
         }
         // A worker that was started meanwhile waits for this transaction before it reads, unless it was quicker.
         ensure!(members(&group, name)?.is_empty(), "a worker was started meanwhile: stop it, then try again");
-        transactions.commit(&[(&group, offsets)], &|| !context.shutdown.requested())?;
+        let nobody = group.group_metadata().map(Generation).context("the group can't be named")?;
+        transactions.commit(&[(&nobody, offsets)], &|| !context.shutdown.requested())?;
         anyhow::Ok(())
     })();
     if result.is_err() {

@@ -1,0 +1,102 @@
+//! Who may commit what in a group: what `processor/src/runtime/assignment.rs` is for.
+
+use std::time::{Duration, Instant};
+
+use millrace_processor::runtime::{Assignment, Change, Generation, Membership};
+use millrace_tests::{Cluster, now_ms};
+use millrace_wire::topic;
+use rdkafka::consumer::Consumer;
+use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+
+const CALL: Duration = Duration::from_secs(20);
+
+fn member(cluster: &Cluster, group: &str, name: &str) -> Membership {
+    let mut config = cluster.kafka.config().clone();
+    config
+        .set("group.id", group)
+        .set("group.instance.id", name)
+        .set("partition.assignment.strategy", "range")
+        .set("session.timeout.ms", "20000")
+        .set("heartbeat.interval.ms", "500")
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "latest");
+    let member = Membership::new(config.create_with_context(Assignment::default()).unwrap());
+    member.subscribe(&[topic::ORDERS]).unwrap();
+    member
+}
+
+/// Serves the members until there is an answer.
+fn until<T>(what: &str, members: &[&Membership], mut found: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        for member in members {
+            drop(member.poll(Duration::from_millis(20)));
+        }
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "not within 60 s: {what}");
+    }
+}
+
+fn assigned(member: &Membership) -> Option<(Vec<i32>, Generation)> {
+    member.changes().into_iter().find_map(|change| match change {
+        Change::Assigned(partitions, generation) => Some((partitions, generation)),
+        Change::Revoked => None,
+    })
+}
+
+/// Commits an offset of a partition in a transaction.
+fn commit(producer: &BaseProducer, Generation(group): &Generation, partition: i32) -> Result<(), String> {
+    producer.begin_transaction().unwrap();
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(topic::ORDERS, partition, Offset::Offset(1)).unwrap();
+    let sent = producer.send_offsets_to_transaction(&offsets, group, CALL);
+    if let Err(error) = sent {
+        producer.abort_transaction(CALL).unwrap();
+        return Err(error.to_string());
+    }
+    producer.commit_transaction(CALL).unwrap();
+    Ok(())
+}
+
+/// A worker that is to give partitions back has the time to commit what it has done, and nobody else has them meanwhile. Once
+/// somebody else has them, the group refuses its offsets, though its client is in the new generation already.
+#[test]
+fn partitions_are_kept_until_they_are_given_back_and_offsets_are_of_their_generation() {
+    let cluster = Cluster::exclusive();
+    let group = format!("millrace-test-membership-{}", now_ms());
+    let producer: BaseProducer =
+        cluster.kafka.config().clone().set("transactional.id", &group).create().unwrap();
+    producer.init_transactions(CALL).unwrap();
+
+    let first = member(&cluster, &group, "first");
+    let (all, before) = until("all partitions", &[&first], || assigned(&first));
+    assert_eq!(all, [0, 1, 2, 3, 4, 5]);
+    let second = member(&cluster, &group, "second");
+    until("partitions are asked back", &[&first, &second], || {
+        first.changes().into_iter().any(|change| matches!(change, Change::Revoked)).then_some(())
+    });
+    until("the other has joined and waits", &[&first, &second], || {
+        let groups = first.fetch_group_list(Some(&group), CALL).unwrap();
+        let waits = groups.groups().iter().any(|group| group.state() == "PreparingRebalance");
+        waits.then_some(())
+    });
+    commit(&producer, &before, 5).unwrap();
+    assert!(second.changes().is_empty(), "the other has to wait");
+
+    first.give_back().unwrap();
+    let (mut ours, mut theirs) = (None, None);
+    until("both have partitions", &[&first, &second], || {
+        ours = ours.take().or_else(|| assigned(&first));
+        theirs = theirs.take().or_else(|| assigned(&second));
+        (ours.is_some() && theirs.is_some()).then_some(())
+    });
+    let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
+    assert_eq!([ours.0, theirs.0].concat().len(), 6);
+    let refused = commit(&producer, &before, 5).unwrap_err();
+    assert!(refused.contains("generation"), "{refused}");
+    commit(&producer, &ours.1, 0).unwrap();
+    commit(&producer, &theirs.1, 5).unwrap();
+}
