@@ -94,8 +94,8 @@ enum Command {
     },
     /// Provoke something in a generated stream for a while, and say what should come of it
     Scenario {
-        /// Its name; none or a wrong one lists them
-        name: String,
+        /// Its name; without one, they are listed
+        name: Option<String>,
         /// The stream's topic; needed if the scenario fits several
         #[arg(long)]
         stream: Option<String>,
@@ -228,7 +228,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Rate { stream, rate } => blocking(move || terminal::rate(&layout, &stream, rate)).await,
         Command::Scenario { name, stream, seconds } => {
-            blocking(move || terminal::scenario(&layout, &name, stream.as_deref(), seconds)).await
+            blocking(move || terminal::scenario(&layout, name.as_deref(), stream.as_deref(), seconds)).await
         }
         Command::Tail(options) => blocking(move || terminal::tail(&layout, &options)).await,
         Command::Logs { follow, lines, component } => {

@@ -67,10 +67,13 @@ pub fn assignments(variables: &[(String, String)]) -> String {
     variables.iter().map(|(key, value)| format!("{key}={value}\n")).collect()
 }
 
+/// For producers, which librdkafka gives another partitioner than Java does.
+const PARTITIONER: &str = "# Producers: the partitioner murmur2_random puts a key where Java's clients and the generators put it.\n";
+
 /// Writes all three.
 pub fn write(layout: &Layout, ports: Ports, credentials: &Credentials) -> Result<()> {
-    let librdkafka: String =
-        librdkafka(ports, credentials).iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+    let lines = librdkafka(ports, credentials).into_iter().map(|(key, value)| format!("{key}={value}\n"));
+    let librdkafka: String = std::iter::once(PARTITIONER.to_owned()).chain(lines).collect();
     write_private(&layout.root().join("client.properties"), &java(ports, credentials))?;
     write_private(&layout.root().join("librdkafka.properties"), &librdkafka)?;
     write_private(&layout.root().join("env"), &env(ports, credentials))

@@ -37,7 +37,8 @@ pub struct Evidence {
 }
 
 /// The id of an alert, derived from its evidence, so that it is the same after a replay: `job/topic/partition/offset`,
-/// further offsets of the same partition behind commas, records from elsewhere behind a plus sign.
+/// further offsets of the same partition behind commas, records from elsewhere behind a plus sign. A job that may raise two
+/// alerts about the same records adds to its name what tells them apart: `high-activity/<start>-<end>`.
 ///
 /// ```
 /// use millrace_wire::result::{Evidence, alert_id};

@@ -24,8 +24,20 @@ pub fn rate(layout: &Layout, stream: &str, rate: f64) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `scenario NAME`.
-pub fn scenario(layout: &Layout, name: &str, stream: Option<&str>, seconds: u32) -> Result<ExitCode> {
+/// `scenario [NAME]`.
+pub fn scenario(
+    layout: &Layout,
+    name: Option<&str>,
+    stream: Option<&str>,
+    seconds: u32,
+) -> Result<ExitCode> {
+    let Some(name) = name else {
+        for scenario in Scenario::ALL {
+            let fit = streams(scenario).join(", ");
+            out::line(format!("{:<18} in {fit}: {}", scenario.name(), scenario.provokes()));
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
     if !(1..=MAX_SECONDS).contains(&seconds) {
         bail!("a scenario lasts 1 to {MAX_SECONDS} s");
     }
@@ -45,14 +57,19 @@ fn choose<'a>(name: &str, stream: Option<&'a str>) -> Result<(Scenario, &'a str)
         let all: Vec<_> = Scenario::ALL.into_iter().map(Scenario::name).collect();
         bail!("no scenario {name}, only {}", all.join(", "));
     };
-    let streams = [topic::IOT_SENSORS, topic::TRANSACTIONS, topic::ORDERS, topic::USER_EVENTS];
-    let fit: Vec<&str> = streams.into_iter().filter(|stream| scenario.fits(stream)).collect();
+    let fit = streams(scenario);
     match (stream, fit.as_slice()) {
         (Some(stream), _) if scenario.fits(stream) => Ok((scenario, stream)),
         (Some(stream), _) => bail!("{name} can't be provoked in {stream}, only in {}", fit.join(", ")),
         (None, [only]) => Ok((scenario, only)),
         (None, _) => bail!("say in which stream, --stream {}", fit.join("|")),
     }
+}
+
+/// The streams in which it can be provoked.
+fn streams(scenario: Scenario) -> Vec<&'static str> {
+    let all = [topic::IOT_SENSORS, topic::TRANSACTIONS, topic::ORDERS, topic::USER_EVENTS];
+    all.into_iter().filter(|stream| scenario.fits(stream)).collect()
 }
 
 /// Gives a command to those who generate a stream. Returns how long it took, ms.

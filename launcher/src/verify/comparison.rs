@@ -100,7 +100,8 @@ impl<'a> Comparison<'a> {
         let oracle = self.oracle;
         let named = (topic.to_owned(), place.0, place.1);
         let value: Option<Value> = serde_json::from_slice(value).ok();
-        let row = value.as_ref().filter(|_| topic == oracle.input).and_then(|value| (oracle.row)(value));
+        let ours = |value: &&Value| topic == oracle.input && fields::admitted(value, self.params);
+        let row = value.as_ref().filter(ours).and_then(oracle.row);
         let is_dead = self.sides.dead.contains(&named);
         let at = value.as_ref().and_then(fields::at).filter(|_| !is_dead);
         let before = self.newest.see(topic, place.0, at, created_ms);
@@ -136,7 +137,8 @@ impl<'a> Comparison<'a> {
         let Self { oracle, params, sides, changes, rows, newest, mut results, mut verdict } = self;
         verdict.records = rows.len();
         let (lateness, unmixed) = (fields::lateness(params), unmixed(&changes));
-        let doubtful = |window: Window| oracle.streams.len() > 1 || window.0 < unmixed.alone;
+        // What is too late for windows of one kind may be in time for those of the other.
+        let doubtful = |window: Window| oracle.which.is_some() || window.0 < unmixed.alone;
         let over = |window: Window, group: &Group| {
             let partitions: BTreeSet<i32> = group.places.iter().map(|(partition, _)| *partition).collect();
             let event_time = newest.event_time(oracle, &partitions);

@@ -83,7 +83,29 @@ pub fn window_from(result: &Value, params: &Params) -> Option<Window> {
     Some((start, start + seconds(params, "window_size_s")))
 }
 
+/// Whether a record is of the categories that a job is restricted to; none means all.
+pub fn admitted(value: &Value, params: &Params) -> bool {
+    let chosen = params.get("categories").and_then(Value::as_array).filter(|chosen| !chosen.is_empty());
+    chosen.is_none_or(|chosen| value.get("category").is_some_and(|category| chosen.contains(category)))
+}
+
 /// The field of a job's parameters that lets windows wait for late records.
 pub fn lateness(params: &Params) -> i64 {
     seconds(params, "allowed_lateness_s")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_job_takes_the_categories_that_it_is_restricted_to() {
+        let params = |categories: Value| Params::from_iter([("categories".to_owned(), categories)]);
+        let order = json!({"category": "books"});
+        assert!(admitted(&order, &Params::new()) && admitted(&order, &params(json!([]))));
+        assert!(admitted(&order, &params(json!(["toys", "books"]))));
+        assert!(!admitted(&order, &params(json!(["toys"]))) && !admitted(&json!({}), &params(json!(["toys"]))));
+    }
 }

@@ -88,6 +88,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_job_is_in_the_documents() {
+        let shown = include_str!("../../../docs/jobs.md");
+        for job in ALL.iter().flat_map(|app| app.descriptors()) {
+            let (name, outputs) = (job.name, job.outputs);
+            assert!(shown.lines().any(|line| line.starts_with(&format!("| `{name}` |"))), "{name} is not in docs/jobs.md");
+            assert!(!outputs.is_empty(), "{name}");
+        }
+    }
+
     /// What becomes of a task at every 13th commit.
     #[derive(Clone, Copy, PartialEq)]
     enum Cut {

@@ -41,9 +41,9 @@ impl Compiler {
                     self.stages.push(StageDraft { name: name.as_str().into(), text, condition: None });
                 }
                 Body::Group(_) if element.contiguity.is_some_and(Contiguity::is_not) => {
-                    return Err(CompileError::NotGroup("an element".to_owned()));
+                    return Err(CompileError::NotGroup(place(element)));
                 }
-                Body::Group(inner) => self.declare("a group", inner, depth + 1)?,
+                Body::Group(inner) => self.declare(&place(element), inner, depth + 1)?,
             }
         }
         Ok(())

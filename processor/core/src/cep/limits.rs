@@ -73,7 +73,7 @@ pub enum CompileError {
     #[error("stage {0:?} is not_followed_by at the end of the pattern: give the pattern a `within`")]
     NotFollowedByWithoutWithin(String),
     /// A time span that can't be.
-    #[error("`within` is {0} ms: it must be above 0")]
+    #[error("the pattern's `within` is {0} ms: it must be above 0")]
     Within(i64),
     /// A stage that does not exist.
     #[error("{0} names stage {1:?}, which the pattern does not have")]

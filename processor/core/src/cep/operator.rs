@@ -146,7 +146,8 @@ impl<E, P, I, Op, K: Fn(&I) -> &str> Keyed<E, P, I, Op, K> {
         self.pattern_within(pattern, time, Limits::default())
     }
 
-    /// [`Keyed::pattern`] with other limits than the default.
+    /// [`Keyed::pattern`] with other limits than the default. Parameters with a pattern that is beyond them have to be refused
+    /// ([`Pattern::validate_within`]): one that comes here all the same changes nothing and counts as a violation.
     #[allow(clippy::type_complexity)]
     pub fn pattern_within<F: Fn(&P) -> Pattern>(
         self,

@@ -376,11 +376,20 @@ impl Pattern {
     /// # Errors
     /// What is wrong, where, and what to do.
     pub fn validate(&self) -> Result<(), CompileError> {
-        compile(self, Limits::default()).map(drop)
+        self.validate_within(Limits::default())
+    }
+
+    /// Whether it can be compiled within these limits.
+    ///
+    /// # Errors
+    /// As [`Pattern::validate`].
+    pub fn validate_within(&self, limits: Limits) -> Result<(), CompileError> {
+        compile(self, limits).map(drop)
     }
 }
 
-/// For parameters: `#[garde(custom(millrace_core::cep::valid))]`.
+/// For parameters: `#[garde(custom(millrace_core::cep::valid))]`. An operator with limits of its own
+/// ([`Keyed::pattern_within`](crate::Keyed::pattern_within)) needs a function of its own with [`Pattern::validate_within`].
 ///
 /// # Errors
 /// As [`Pattern::validate`].

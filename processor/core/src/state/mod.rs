@@ -33,7 +33,8 @@
 //!
 //! # Compatibility rule
 //!
-//! The bytes that a build wrote are read by every later build, or refused; they are never read as something else.
+//! As long as a table stays where it is (below), the bytes that a build wrote are read by every later build, or refused; they
+//! are never read as something else.
 //! - A value is one version byte and the fields of its type in order, all of it: bytes that are left over are refused. So a
 //!   build refuses what a newer one has appended.
 //! - A type that ends its entries grows by appending: a new field comes last and is read with [`appended`], which takes the

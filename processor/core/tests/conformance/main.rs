@@ -28,6 +28,7 @@ fn main() -> ExitCode {
     let given =
         std::env::var_os("MILLRACE_CASES").map(|paths| std::env::split_paths(&paths).collect::<Vec<_>>());
     let own = || vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cases")];
+    let own_cases = arguments.is_empty() && given.is_none();
     let folders = if arguments.is_empty() { given.unwrap_or_else(own) } else { arguments };
     let (mut passed, mut failed, mut once) = (0, 0, 0);
     for case in read(&folders) {
@@ -54,7 +55,9 @@ fn main() -> ExitCode {
             }
         }
     }
-    for (name, passes) in must_be_refused() {
+    // The runner's own test is none of somebody else's cases.
+    let refused = if own_cases { must_be_refused() } else { Vec::new() };
+    for (name, passes) in refused {
         if passes {
             failed += 1;
             println!("FAILED {name}: it should have been refused");
@@ -82,12 +85,15 @@ fn must_be_refused() -> Vec<(String, bool)> {
     entries.iter().map(|path| (path.display().to_string(), passes(path))).collect()
 }
 
-/// The cases of all files. One that is told twice comes once, if both tell the same.
+/// The cases of all files. One that is told twice comes once, if both tell the same. A folder or a file without any is an error.
 fn read(folders: &[PathBuf]) -> Vec<Result<Case, String>> {
     let (mut files, mut cases) = (Vec::new(), Vec::new());
     for folder in folders {
+        let before = files.len();
         if let Err(error) = find(folder, &mut files) {
             cases.push(Err(format!("{}: {error}", folder.display())));
+        } else if files.len() == before {
+            cases.push(Err(format!("{}: no file with cases (.yaml, .yml) is in it", folder.display())));
         }
     }
     let mut known: HashMap<String, (Value, PathBuf)> = HashMap::new();
@@ -105,6 +111,9 @@ fn read(folders: &[PathBuf]) -> Vec<Result<Case, String>> {
                 continue;
             }
         };
+        if file.cases.is_empty() {
+            cases.push(Err(format!("{}: no case is in it", path.display())));
+        }
         for case in file.cases {
             let name = case["name"].as_str().unwrap_or_default().to_owned();
             match known.get(&name) {
@@ -133,7 +142,7 @@ fn same_but_for_source(a: &Value, b: &Value) -> bool {
     bare(a) == bare(b)
 }
 
-/// The file, or all `.yaml` files below the folder, by name.
+/// The file, or all `.yaml` and `.yml` files below the folder, by name.
 fn find(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     if path.is_file() {
         files.push(path.to_owned());
@@ -143,7 +152,7 @@ fn find(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     let mut entries = entries.collect::<std::io::Result<Vec<_>>>()?;
     entries.sort();
     for entry in entries {
-        if entry.is_dir() || entry.extension().is_some_and(|extension| extension == "yaml") {
+        if entry.is_dir() || entry.extension().is_some_and(|it| it == "yaml" || it == "yml") {
             find(&entry, files)?;
         }
     }

@@ -139,7 +139,7 @@ fn alert(
         format!("{} paid {:.2} and, {seconds} s later, {:.2}", last.user_id, first.amount, last.amount)
     };
     Some(Alert {
-        id: alert_id("card-fraud", &evidence),
+        id: alert_id(&format!("card-fraud/{}", r#type.to_ascii_lowercase()), &evidence),
         r#type: r#type.into(),
         severity,
         key: last.user_id.clone(),
@@ -188,7 +188,7 @@ mod tests {
             [(
                 "u".into(),
                 json!({
-                    "id": "card-fraud/test/0/0,4", "type": "CARD_TESTING", "severity": "critical", "key": "u",
+                    "id": "card-fraud/card_testing/test/0/0,4", "type": "CARD_TESTING", "severity": "critical", "key": "u",
                     "message": "u paid 1.50 and, 40 s later, 900.00", "timestamp": 77,
                     "evidence": [
                         {"topic": "test", "partition": 0, "offset": 0}, {"topic": "test", "partition": 0, "offset": 4}

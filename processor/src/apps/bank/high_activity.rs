@@ -153,7 +153,8 @@ fn alert(
 ) -> Alert<HighActivity> {
     let Activity { total, account, evidence } = activity.clone();
     Alert {
-        id: alert_id("high-activity", &evidence),
+        // Overlapping windows may hold the same records.
+        id: alert_id(&format!("high-activity/{window_start}-{window_end}"), &evidence),
         r#type: "HIGH_ACTIVITY".into(),
         severity: Severity::High,
         key: key.into(),
@@ -222,7 +223,7 @@ mod tests {
             [(
                 "9999".into(),
                 json!({
-                    "id": "high-activity/test/0/2,3,4", "type": "HIGH_ACTIVITY", "severity": "high", "key": "9999",
+                    "id": "high-activity/0-60000/test/0/2,3,4", "type": "HIGH_ACTIVITY", "severity": "high", "key": "9999",
                     "message": "Account 9999 has $7500.00 activity in 1 minute (threshold: $5000.0)",
                     "timestamp": 77,
                     "evidence": [
