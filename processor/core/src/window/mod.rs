@@ -44,6 +44,7 @@
 mod aggregate;
 mod builder;
 mod function;
+mod line;
 #[cfg(test)]
 mod model;
 pub(crate) mod operator;
