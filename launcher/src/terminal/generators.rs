@@ -25,12 +25,7 @@ pub fn rate(layout: &Layout, stream: &str, rate: f64) -> Result<ExitCode> {
 }
 
 /// `scenario [NAME]`.
-pub fn scenario(
-    layout: &Layout,
-    name: Option<&str>,
-    stream: Option<&str>,
-    seconds: u32,
-) -> Result<ExitCode> {
+pub fn scenario(layout: &Layout, name: Option<&str>, stream: Option<&str>, seconds: u32) -> Result<ExitCode> {
     let Some(name) = name else {
         for scenario in Scenario::ALL {
             let fit = streams(scenario).join(", ");

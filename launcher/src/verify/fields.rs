@@ -106,6 +106,8 @@ mod tests {
         let order = json!({"category": "books"});
         assert!(admitted(&order, &Params::new()) && admitted(&order, &params(json!([]))));
         assert!(admitted(&order, &params(json!(["toys", "books"]))));
-        assert!(!admitted(&order, &params(json!(["toys"]))) && !admitted(&json!({}), &params(json!(["toys"]))));
+        assert!(
+            !admitted(&order, &params(json!(["toys"]))) && !admitted(&json!({}), &params(json!(["toys"])))
+        );
     }
 }

@@ -93,7 +93,10 @@ mod tests {
         let shown = include_str!("../../../docs/jobs.md");
         for job in ALL.iter().flat_map(|app| app.descriptors()) {
             let (name, outputs) = (job.name, job.outputs);
-            assert!(shown.lines().any(|line| line.starts_with(&format!("| `{name}` |"))), "{name} is not in docs/jobs.md");
+            assert!(
+                shown.lines().any(|line| line.starts_with(&format!("| `{name}` |"))),
+                "{name} is not in docs/jobs.md"
+            );
             assert!(!outputs.is_empty(), "{name}");
         }
     }
