@@ -44,7 +44,6 @@
 mod aggregate;
 mod builder;
 mod function;
-mod line;
 #[cfg(test)]
 mod model;
 pub(crate) mod operator;

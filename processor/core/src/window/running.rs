@@ -1,5 +1,7 @@
+use std::collections::VecDeque;
+
 use super::function::WindowFunction;
-use super::line::Line;
+use super::slices::Slice;
 use super::spec::Aligned;
 
 /// Slices merged already, so that a window costs about four merges however many slices it has.
@@ -30,14 +32,23 @@ impl<Acc> Running<Acc> {
     pub fn window<P, I, F: WindowFunction<P, I, Acc = Acc>>(
         &mut self,
         function: &F,
-        slices: &Line<Acc>,
+        slices: &VecDeque<Slice<Acc>>,
         aligned: &Aligned,
         start: i128,
     ) -> Acc {
         let end = start + i128::from(aligned.size);
         let mut acc = function.create();
+        // From the back: what a window adds is near it, and a key may have many slices.
+        let before = |index: usize, t: i128| {
+            let earlier = slices.range(..index).rposition(|slice| i128::from(slice.start) < t);
+            earlier.map_or(0, |earlier| earlier + 1)
+        };
+        let between = |from: i128, to: i128| {
+            let last = before(slices.len(), to);
+            slices.range(before(last, from)..last)
+        };
         if !F::SMALL {
-            slices.between(start, end).for_each(|slice| function.merge(&mut acc, &slice.acc));
+            between(start, end).for_each(|slice| function.merge(&mut acc, &slice.acc));
             return acc;
         }
         let block = aligned.size / aligned.slide * aligned.slide;
@@ -45,7 +56,7 @@ impl<Acc> Running<Acc> {
         if self.pivot != Some(pivot) {
             (self.pivot, self.after, self.covered) = (Some(pivot), None, pivot);
             self.before.clear();
-            for slice in slices.between(start, pivot).rev() {
+            for slice in between(start, pivot).rev() {
                 let mut merged = function.create();
                 function.merge(&mut merged, &slice.acc);
                 if let Some((_, later)) = self.before.last() {
@@ -55,7 +66,7 @@ impl<Acc> Running<Acc> {
             }
         }
         while self.before.pop_if(|(slice, _)| i128::from(*slice) < start).is_some() {}
-        for slice in slices.between(self.covered, end) {
+        for slice in between(self.covered, end) {
             function.merge(self.after.get_or_insert_with(|| function.create()), &slice.acc);
         }
         self.covered = end;

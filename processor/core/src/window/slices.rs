@@ -1,10 +1,10 @@
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::function::WindowFunction;
-use super::line::Line;
 use super::panes::{Advanced, Arrival};
 use super::running::Running;
 use super::schedule::{Assigned, Epoch};
@@ -29,7 +29,8 @@ pub(super) struct Slices<Acc> {
 #[derive(Debug)]
 struct Key<Acc> {
     name: Arc<str>,
-    slices: Line<Acc>,
+    /// By start.
+    slices: VecDeque<Slice<Acc>>,
     /// Its earliest timer.
     planned: Option<i64>,
     running: Running<Acc>,
@@ -111,10 +112,6 @@ impl<Acc> Default for Slices<Acc> {
 }
 
 impl<Acc> Slice<Acc> {
-    pub fn new(start: i64, acc: Acc) -> Self {
-        Self { start, acc, owned: 0, dirty: false }
-    }
-
     fn touch(&mut self, key: &Arc<str>, dirty: &mut Vec<(Arc<str>, i64)>) {
         if !std::mem::replace(&mut self.dirty, true) {
             dirty.push((key.clone(), self.start));
@@ -124,7 +121,12 @@ impl<Acc> Slice<Acc> {
 
 impl<Acc> Key<Acc> {
     fn new(name: &str) -> Self {
-        Self { name: Arc::from(name), slices: Line::default(), planned: None, running: Running::default() }
+        Self { name: Arc::from(name), slices: VecDeque::new(), planned: None, running: Running::default() }
+    }
+
+    fn slice(&mut self, start: i64) -> Option<&mut Slice<Acc>> {
+        // Most often the last one.
+        self.slices.iter_mut().rfind(|slice| slice.start == start)
     }
 
     /// Start of the first window from `start` on that holds a slice.
@@ -152,13 +154,21 @@ impl<Acc> Key<Acc> {
         arrival: &Arrival<'_, I, F>,
         dirty: &mut Vec<(Arc<str>, i64)>,
     ) -> bool {
-        let (slice, new) = self.slices.at(start, || arrival.function.create());
-        if let Some(slice) = slice {
+        // Most often the last one.
+        let after = self.slices.iter().rposition(|slice| slice.start <= start);
+        let found = after.filter(|&index| self.slices.get(index).is_some_and(|slice| slice.start == start));
+        let index = found.unwrap_or_else(|| {
+            let index = after.map_or(0, |index| index + 1);
+            let acc = arrival.function.create();
+            self.slices.insert(index, Slice { start, acc, owned: 0, dirty: false });
+            index
+        });
+        if let Some(slice) = self.slices.get_mut(index) {
             arrival.function.add(&mut slice.acc, arrival.record, arrival.at);
             slice.owned += arrival.owned;
             slice.touch(&self.name, dirty);
         }
-        new
+        found.is_none()
     }
 }
 
@@ -253,7 +263,7 @@ impl<Acc> Slices<Acc> {
     pub fn start(&mut self, slicing: &Slicing, watermark: i64) {
         self.timers.clear();
         for key in self.keys.values_mut() {
-            key.slices.sort();
+            key.slices.make_contiguous().sort_by_key(|slice| slice.start);
             key.planned = None;
             let due = key.due(slicing, watermark);
             self.timers.plan(&mut key.planned, due, &key.name);
@@ -263,7 +273,7 @@ impl<Acc> Slices<Acc> {
     /// Takes what changed: a slice, or `None` if it is gone.
     pub fn changes(&mut self, mut change: impl FnMut(&str, i64, Option<StoredSlice<&Acc>>)) {
         for (name, start) in self.dirty.drain(..) {
-            let slice = self.keys.get_mut(&name).and_then(|key| key.slices.get_mut(start));
+            let slice = self.keys.get_mut(&name).and_then(|key| key.slice(start));
             match slice {
                 Some(slice) if slice.dirty => {
                     slice.dirty = false;
@@ -282,9 +292,10 @@ impl<Acc> Slices<Acc> {
     /// Puts a slice back, or takes it away. The timers follow with [`Slices::start`].
     pub fn load(&mut self, name: &str, start: i64, stored: Option<StoredSlice<Acc>>) {
         if let Some(key) = self.keys.get_mut(name)
-            && let Some(gone) = key.slices.remove(start)
+            && let Some(index) = key.slices.iter().position(|slice| slice.start == start)
         {
-            self.pending = self.pending.saturating_sub(gone.owned);
+            let gone = key.slices.remove(index).map_or(0, |slice| slice.owned);
+            self.pending = self.pending.saturating_sub(gone);
             if key.slices.is_empty() {
                 self.keys.remove(name);
             }
@@ -292,7 +303,7 @@ impl<Acc> Slices<Acc> {
         if let Some(StoredSlice { owned, acc }) = stored {
             self.pending = self.pending.saturating_add(owned);
             let key = self.keys.entry(Arc::from(name)).or_insert_with(|| Key::new(name));
-            key.slices.load(Slice { owned, ..Slice::new(start, acc) });
+            key.slices.push_back(Slice { start, acc, owned, dirty: false });
         }
     }
 
