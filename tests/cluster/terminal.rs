@@ -12,7 +12,11 @@ fn a_terminal_is_enough() {
 
     let threshold = || -> Value { cluster.api.get("/jobs/sensors.mold-filter/params").json() };
     cluster.millrace(&["params", "set", "mold-filter", "threshold=59.5"], &[]);
-    assert_eq!(threshold()["params"]["threshold"], 59.5);
+    // The workers have it; the gateway hears of it with their next figures.
+    eventually("the gateway knows", Duration::from_secs(10), || {
+        let now = threshold()["params"]["threshold"].clone();
+        if now == 59.5 { Ok(()) } else { Err(now.to_string()) }
+    });
     let shown = cluster.millrace(&["params", "get", "sensors.mold-filter"], &[]);
     assert!(shown.contains("threshold = 59.5 %") && shown.contains("default 60"), "{shown}");
     for (args, says) in [

@@ -134,7 +134,7 @@ impl IndexWorker {
                     self.consumer.give_back()?;
                     lost = true;
                 }
-                Change::Assigned(..) => self.consumer.resume(&self.consumer.assignment()?)?,
+                Change::Assigned(..) => {}
             }
         }
         Ok(lost)

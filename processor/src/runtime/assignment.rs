@@ -11,7 +11,7 @@ use rdkafka::{ClientContext, TopicPartitionList};
 
 /// What happened to the assignment.
 pub enum Change {
-    /// These partitions are ours. They are paused until their tasks are restored.
+    /// These partitions are ours.
     Assigned(Vec<i32>, Generation),
     /// Nothing is ours once we have [given it back](Membership::give_back); until then nobody else gets it.
     Revoked,
@@ -26,9 +26,16 @@ pub struct Generation(pub ConsumerGroupMetadata);
 pub struct Assignment {
     changes: Mutex<Vec<Change>>,
     leaving: AtomicBool,
+    paused: bool,
 }
 
 impl Assignment {
+    /// Nothing is read of new partitions until they are resumed. Not at once: the client may lose the start of a partition
+    /// that is resumed while it asks for its offset.
+    pub fn paused() -> Self {
+        Self { paused: true, ..Self::default() }
+    }
+
     fn push(&self, change: Change) {
         if let Ok(mut changes) = self.changes.lock() {
             changes.push(change);
@@ -39,7 +46,9 @@ impl Assignment {
         // Before anything else: as long as this is not answered, the group has this generation.
         let generation = consumer.group_metadata().map(Generation);
         consumer.assign(list)?;
-        consumer.pause(list)?;
+        if self.paused {
+            consumer.pause(list)?;
+        }
         let mut partitions: Vec<i32> = list.elements().iter().map(|e| e.partition()).collect();
         partitions.sort_unstable();
         partitions.dedup();

@@ -64,7 +64,7 @@ impl Member {
             .set("auto.offset.reset", "earliest")
             .set("queued.max.messages.kbytes", "32768")
             .set("queued.min.messages", "20000")
-            .create_with_context(Assignment::default())
+            .create_with_context(Assignment::paused())
             .context("the consumer can't be made")
             .map_err(SessionError::Kafka)?;
         let worker = std::thread::current();

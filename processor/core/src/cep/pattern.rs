@@ -389,7 +389,7 @@ impl Pattern {
 }
 
 /// For parameters: `#[garde(custom(millrace_core::cep::valid))]`. An operator with limits of its own
-/// ([`Keyed::pattern_within`](crate::Keyed::pattern_within)) needs a function of its own with [`Pattern::validate_within`].
+/// ([`Keyed::pattern_within`](crate::stream::Keyed::pattern_within)) needs a function of its own with [`Pattern::validate_within`].
 ///
 /// # Errors
 /// As [`Pattern::validate`].
