@@ -19,6 +19,8 @@ pub struct Usage {
     pub ticks: f64,
     /// Resident memory, kB.
     pub resident_kb: f64,
+    /// Read from and written to disks, bytes; `None` if the system does not count that, or may not tell.
+    pub disk_bytes: Option<f64>,
 }
 
 /// Components and their processes.
@@ -82,6 +84,8 @@ impl Processes {
             let usage = sum.get_or_insert_default();
             usage.ticks += stat.ticks;
             usage.resident_kb += resident_kb;
+            let disk_bytes = disk_bytes(*pid);
+            usage.disk_bytes = usage.disk_bytes.map(|sum| sum + disk_bytes.unwrap_or(0.0)).or(disk_bytes);
         }
         sum
     }
@@ -115,6 +119,12 @@ fn resident_kb(pid: u32) -> Option<f64> {
     // One that is ending has none.
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.map_or(Some(0.0), |line| line.split_ascii_whitespace().next()?.parse().ok())
+}
+
+fn disk_bytes(pid: u32) -> Option<f64> {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    let of = |name: &str| io.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+    Some(of("read_bytes:")? + of("write_bytes:")?)
 }
 
 #[cfg(test)]

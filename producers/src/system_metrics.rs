@@ -13,7 +13,8 @@
 //! | `netIn`, `netOut` | `/proc/net/dev`: all interfaces, also the one of the machine to itself, bytes/s |
 //! | `errors` | `/proc/net/dev`, `/proc/net/snmp`: packets that were broken, dropped or sent again |
 //!
-//! Of a process there are `cpu` (percent of all processors) and `memory` (what is resident, percent), and nothing else.
+//! Of a process there are `cpu` (percent of all processors), `memory` (what is resident, percent) and `diskIo` (`/proc/<pid>/io`, if that may be
+//! read). Linux counts no traffic and no errors by process: a process has no `netIn`, `netOut` and `errors`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -75,11 +76,14 @@ struct Component {
 
 /// A reading of a process: what of [`SystemMetrics`] is measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ProcessMetrics {
     timestamp: Timestamp,
     host: CompactString,
     cpu: f64,
     memory: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_io: Option<f64>,
 }
 
 impl SystemReadings {
@@ -116,12 +120,14 @@ impl SystemReadings {
         let ticks = Ticks::parse(&stat).all;
         let total_kb = named(&fs::read_to_string("/proc/meminfo")?, "MemTotal:");
         let known = self.components.remove(name);
-        let newest = known.and_then(|Component { before: (_, ticks_before, before), newest }| {
+        let newest = known.and_then(|Component { before: (at, ticks_before, before), newest }| {
             let host = format_compact!("{}/{name}", self.machine.host);
             let cpu =
                 share(usage.ticks - before.ticks, ticks - ticks_before).or_else(|| newest.map(|n| n.cpu))?;
             let memory = share(usage.resident_kb, total_kb)?;
-            Some(ProcessMetrics { timestamp, host, cpu, memory })
+            let disk_io = usage.disk_bytes.zip(before.disk_bytes);
+            let disk_io = disk_io.map(|(now, before)| rate(now, before, at.elapsed()));
+            Some(ProcessMetrics { timestamp, host, cpu, memory, disk_io })
         });
         let before = (Instant::now(), ticks, usage);
         self.components.insert(name.to_owned(), Component { before, newest: newest.clone() });
@@ -132,6 +138,11 @@ impl SystemReadings {
 /// A part of something, percent; `None` of nothing.
 fn share(part: f64, whole: f64) -> Option<f64> {
     (whole > 0.0).then(|| rounded((100.0 * part / whole).clamp(0.0, 100.0)))
+}
+
+/// How fast a counter has risen, per second.
+fn rate(now: f64, before: f64, time: Duration) -> f64 {
+    ((now - before).max(0.0) / time.as_secs_f64().max(1e-3)).round()
 }
 
 impl Machine {
@@ -149,19 +160,18 @@ impl Machine {
     /// What has happened since the last call.
     fn reading(&mut self, timestamp: Timestamp, (at, now): (Instant, Counters)) -> SystemMetrics {
         let (before_at, before) = std::mem::replace(&mut self.before, (at, now));
-        let seconds = at.duration_since(before_at).as_secs_f64().max(1e-3);
+        let time = at.duration_since(before_at);
         if now.ticks > before.ticks {
             self.cpu = 100.0 * (now.busy - before.busy) / (now.ticks - before.ticks);
         }
-        let rate = |now: f64, before: f64| ((now - before).max(0.0) / seconds).round();
         SystemMetrics {
             timestamp,
             host: self.host.clone(),
             cpu: rounded(self.cpu.clamp(0.0, 100.0)),
             memory: rounded(now.memory),
-            disk_io: rate(now.disk_bytes, before.disk_bytes),
-            net_in: rate(now.in_bytes, before.in_bytes),
-            net_out: rate(now.out_bytes, before.out_bytes),
+            disk_io: rate(now.disk_bytes, before.disk_bytes, time),
+            net_in: rate(now.in_bytes, before.in_bytes, time),
+            net_out: rate(now.out_bytes, before.out_bytes, time),
             errors: (now.errors - before.errors).max(0.0),
         }
     }
@@ -344,6 +354,8 @@ mod tests {
             }
             assert!(from.elapsed() < LONG, "no reading of {sleeper}");
         };
+        let said = serde_json::to_value(&readings.components["sleeper"].newest).unwrap();
+        assert!(said["diskIo"].as_f64() >= Some(0.0) && said.get("netIn").is_none(), "{said}");
         assert!(first.cpu < 50.0 && first.memory > 0.0 && first.memory < 50.0, "{first:?}");
         // Fresh: said again by turns, and not counted again.
         readings.machine.before.0 += LONG;
