@@ -125,6 +125,21 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_is_never_too_late() {
+        let mut test = Harness::new(job);
+        test.reference(&user("DE"));
+        test.reference(&merchant("Livres"));
+        for (at, watermark) in [(9_000, 9_000), (5, 10_000), (8_000, 10_000), (20_000, 30_000)] {
+            pay_to(&mut test, "u", "m", at, 1.0);
+            test.commit();
+            test.watermark(watermark);
+        }
+        let told: Vec<i64> = test.emitted("processed-events").iter().map(|e| e["timestamp"].as_i64().unwrap()).collect();
+        assert_eq!(told, [9_000, 5, 8_000, 20_000], "in the order in which they came");
+        assert_eq!(test.job().stats().late, 0);
+    }
+
+    #[test]
     fn the_statuses_that_count_are_live() {
         let mut test = Harness::new(job);
         test.params(1, &json!({"statuses": ["declined"]})).unwrap();

@@ -167,6 +167,17 @@ mod tests {
     }
 
     #[test]
+    fn a_reading_is_never_too_late() {
+        let mut test = Harness::new(job);
+        for (at, watermark) in [(9_000, 9_000), (5, 10_000), (8_000, 10_000)] {
+            test.record(&reading("humidity", 81.0), at);
+            test.watermark(watermark);
+        }
+        assert_eq!(test.emitted("sensor-alerts.critical").len(), 3);
+        assert_eq!(test.job().stats().late, 0);
+    }
+
+    #[test]
     fn the_threshold_is_live_and_limited() {
         let mut test = Harness::new(job);
         test.params(1, &json!({"threshold": 90})).unwrap();
