@@ -112,7 +112,7 @@ fn after_a_restore_the_state_is_as_at_the_savepoint() {
         if ledger.balanced && ledger.indexed == Some(ledger.emitted) {
             Ok(())
         } else {
-            Err(format!("{ledger:?}"))
+            Err(format!("{:?}, {} emitted, {:?} indexed", ledger.findings, ledger.emitted, ledger.indexed))
         }
     });
 }
@@ -174,7 +174,7 @@ fn a_fork_runs_beside_its_app_from_the_savepoint_on() {
             let ledger: Ledger = cluster.api.get("/ledger").json();
             let balanced = ledger.balanced && ledger.indexed == Some(ledger.emitted);
             let has_fork = ledger.partitions.iter().any(|task| task.app == fork);
-            if balanced { Ok(has_fork) } else { Err(format!("{ledger:?}")) }
+            if balanced { Ok(has_fork) } else { Err(format!("{:?}, {} emitted, {:?} indexed", ledger.findings, ledger.emitted, ledger.indexed)) }
         })
     };
     assert!(ledger_is_balanced());
