@@ -41,6 +41,29 @@ pub fn windows() -> Box<dyn Job<Reading>> {
         .to(|_| ("out", ""))
 }
 
+/// In slices, which the windows share.
+pub fn sliding() -> Box<dyn Job<Reading>> {
+    job::<Reading, NoParams>("sliding", "Readings of ten seconds, every two.")
+        .source(|reading: &Reading| Some(reading))
+        .key_by(key)
+        .window(|_| WindowSpec::sliding(10_000, 2_000))
+        .aggregate(Avg(value))
+        .map(|result, _, _| result.value)
+        .to(|_| ("out", ""))
+}
+
+/// In panes, as with every trigger of its own.
+pub fn early() -> Box<dyn Job<Reading>> {
+    job::<Reading, NoParams>("early", "Readings of ten seconds, every two, told with every third reading.")
+        .source(|reading: &Reading| Some(reading))
+        .key_by(key)
+        .window(|_| WindowSpec::sliding(10_000, 2_000))
+        .trigger(Trigger::Count { n: 3 })
+        .aggregate(Count)
+        .map(|result, _, _| result.value)
+        .to(|_| ("out", ""))
+}
+
 pub fn sessions() -> Box<dyn Job<Reading>> {
     job::<Reading, NoParams>("sessions", "Readings without a pause, twice.")
         .source(|reading: &Reading| Some(reading))
@@ -151,4 +174,5 @@ pub fn searching(pattern: Pattern) -> Box<dyn Job<Reading>> {
 
 pub type Build = fn() -> Box<dyn Job<Reading>>;
 
-pub const JOBS: [Build; 6] = [windows, sessions, timers, interval_join, window_join, patterns];
+pub const JOBS: [Build; 8] =
+    [windows, sliding, early, sessions, timers, interval_join, window_join, patterns];
