@@ -14,7 +14,11 @@ fn balanced(cluster: &Cluster) -> Ledger {
             p.streams.iter().all(|s| Some(s.read_to) == s.log_end && Some(s.read_to) == s.committed)
         };
         let settled = ledger.partitions.iter().all(read) && ledger.indexed == Some(ledger.emitted);
-        if ledger.balanced && settled { Ok(ledger) } else { Err(format!("{:?}, {} emitted, {:?} indexed", ledger.findings, ledger.emitted, ledger.indexed)) }
+        if ledger.balanced && settled {
+            Ok(ledger)
+        } else {
+            Err(format!("{:?}, {} emitted, {:?} indexed", ledger.findings, ledger.emitted, ledger.indexed))
+        }
     })
 }
 

@@ -174,7 +174,14 @@ fn a_fork_runs_beside_its_app_from_the_savepoint_on() {
             let ledger: Ledger = cluster.api.get("/ledger").json();
             let balanced = ledger.balanced && ledger.indexed == Some(ledger.emitted);
             let has_fork = ledger.partitions.iter().any(|task| task.app == fork);
-            if balanced { Ok(has_fork) } else { Err(format!("{:?}, {} emitted, {:?} indexed", ledger.findings, ledger.emitted, ledger.indexed)) }
+            if balanced {
+                Ok(has_fork)
+            } else {
+                Err(format!(
+                    "{:?}, {} emitted, {:?} indexed",
+                    ledger.findings, ledger.emitted, ledger.indexed
+                ))
+            }
         })
     };
     assert!(ledger_is_balanced());

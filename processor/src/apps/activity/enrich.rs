@@ -134,7 +134,8 @@ mod tests {
             test.commit();
             test.watermark(watermark);
         }
-        let told: Vec<i64> = test.emitted("processed-events").iter().map(|e| e["timestamp"].as_i64().unwrap()).collect();
+        let told: Vec<i64> =
+            test.emitted("processed-events").iter().map(|e| e["timestamp"].as_i64().unwrap()).collect();
         assert_eq!(told, [9_000, 5, 8_000, 20_000], "in the order in which they came");
         assert_eq!(test.job().stats().late, 0);
     }
