@@ -13,7 +13,8 @@ use rdkafka::{ClientContext, TopicPartitionList};
 pub enum Change {
     /// These partitions are ours.
     Assigned(Vec<i32>, Generation),
-    /// Nothing is ours once we have [given it back](Membership::give_back); until then nobody else gets it.
+    /// Nothing is ours once we have [given it back](Membership::give_back). The group waits for that, unless
+    /// it holds this member for dead or a topic has changed.
     Revoked,
 }
 
