@@ -3,11 +3,15 @@
 use std::ops::Deref;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::KafkaResult;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
+
+/// More than can have happened to an assignment between two looks.
+const EVENTS: usize = 8;
 
 /// What happened to the assignment.
 pub enum Change {
@@ -69,9 +73,12 @@ impl ConsumerContext for Assignment {
         event: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
+        let leaving = self.leaving.load(Ordering::Relaxed);
         let done = match event {
+            // A client that ends waits for no answer to this, and may not hear one.
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS if leaving => Ok(()),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assigned(consumer, partitions),
-            _ if self.leaving.load(Ordering::Relaxed) => consumer.unassign(),
+            _ if leaving => consumer.unassign(),
             _ => {
                 self.push(Change::Revoked);
                 Ok(())
@@ -120,6 +127,10 @@ impl Drop for Membership {
         self.0.context().leaving.store(true, Ordering::Relaxed);
         if let Err(error) = self.0.unassign() {
             tracing::debug!(%error, "the partitions could not be given back");
+        }
+        // What has happened to the assignment already is answered before the client ends, not while.
+        for _ in 0..EVENTS {
+            drop(self.0.poll(Duration::ZERO));
         }
     }
 }

@@ -293,7 +293,7 @@ fn patiently<T>(
             Err(error) if began.elapsed() < CALL => {
                 tracing::debug!(%error, "asking again");
                 drop(consumer.poll(AGAIN));
-                let _ = consumer.fetch_metadata(None, CALL);
+                let _ = consumer.fetch_metadata(None, CALL.saturating_sub(began.elapsed()).max(AGAIN));
             }
             answer => return answer,
         }

@@ -170,6 +170,8 @@ impl Member {
             };
             self.work.tasks.insert(partition, state);
         }
+        // Asked before a transaction may be open, which does not wait for answers.
+        let ahead = restorer.ahead(partitions)?;
         for job in memory.params.keys() {
             // Refused ones have been acknowledged as such when they came.
             let _ = self.apply(memory, job, transactions)?;
@@ -182,7 +184,7 @@ impl Member {
             self.consumer.resume(&list)?;
             self.bootstrap(partition)?;
         }
-        self.comeback.restored(partitions, &commits, began.elapsed(), restorer.ahead(partitions)?);
+        self.comeback.restored(partitions, &commits, began.elapsed(), ahead);
         self.caught_up(env.status);
         env.status.set_state(app, WorkerState::Running);
         Ok(())

@@ -228,8 +228,9 @@ impl Tasks {
                 continue;
             }
             prepared.partitions.push(partition);
-            for (topic, offset) in state.task.offsets() {
-                prepared.offsets.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+            // Also where nothing has been read: without an offset, the group would not be asked whether this is its member.
+            for (source, next) in self.sources.iter().zip(&state.next) {
+                prepared.offsets.add_partition_offset(source.topic, partition, Offset::Offset(*next))?;
             }
             let changelog = &self.changelog;
             let mut result = Ok(());
