@@ -43,7 +43,7 @@ fn until<T>(what: &str, members: &[&Membership], mut found: impl FnMut() -> Opti
 fn assigned(member: &Membership) -> Option<(Vec<i32>, Generation)> {
     member.changes().into_iter().find_map(|change| match change {
         Change::Assigned(partitions, generation) => Some((partitions, generation)),
-        Change::Revoked => None,
+        Change::Revoked | Change::Failed(_) => None,
     })
 }
 

@@ -135,6 +135,7 @@ impl IndexWorker {
                     lost = true;
                 }
                 Change::Assigned(..) => {}
+                Change::Failed(error) => return Err(error.into()),
             }
         }
         Ok(lost)

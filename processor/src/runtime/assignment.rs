@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
-use rdkafka::error::KafkaResult;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientContext, TopicPartitionList};
 
 /// More than can have happened to an assignment between two looks.
@@ -20,6 +20,8 @@ pub enum Change {
     /// Nothing is ours once we have [given it back](Membership::give_back). The group waits for that, unless
     /// it holds this member for dead or a topic has changed.
     Revoked,
+    /// The client did not take over what the group has assigned.
+    Failed(KafkaError),
 }
 
 /// The generation of the group in which partitions are ours. Offsets are committed with it: then the group refuses those of
@@ -49,7 +51,9 @@ impl Assignment {
 
     fn assigned(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> KafkaResult<()> {
         // Before anything else: as long as this is not answered, the group has this generation.
-        let generation = consumer.group_metadata().map(Generation);
+        let Some(generation) = consumer.group_metadata().map(Generation) else {
+            return Err(KafkaError::Rebalance(RDKafkaErrorCode::UnknownGroup));
+        };
         consumer.assign(list)?;
         if self.paused {
             consumer.pause(list)?;
@@ -57,9 +61,7 @@ impl Assignment {
         let mut partitions: Vec<i32> = list.elements().iter().map(|e| e.partition()).collect();
         partitions.sort_unstable();
         partitions.dedup();
-        if let Some(generation) = generation {
-            self.push(Change::Assigned(partitions, generation));
-        }
+        self.push(Change::Assigned(partitions, generation));
         Ok(())
     }
 }
@@ -85,7 +87,7 @@ impl ConsumerContext for Assignment {
             }
         };
         if let Err(error) = done {
-            tracing::warn!(%error, "the group could not be rebalanced");
+            self.push(Change::Failed(error));
         }
     }
 }

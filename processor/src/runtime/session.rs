@@ -197,13 +197,16 @@ impl<'a, 'e> Session<'a, 'e> {
             // A client gives back unasked when a topic changes. Whatever was done since belongs to no generation that it knows.
             let asked = self.members.get(number).is_none_or(|member| member.generation.is_none());
             if matches!(change, Change::Assigned(..)) && !asked {
-                return Err(SessionError::Kafka(anyhow!("partitions were assigned while others were not given back")));
+                return Err(SessionError::Kafka(anyhow!(
+                    "partitions were assigned while others were not given back"
+                )));
             }
             // What is done is committed before a partition goes. If the group gave it away without waiting for this worker, it
             // refuses, and the next owner does it. And what the other apps have done does not wait for a restore.
             self.commit()?;
             let Some(member) = self.members.get_mut(number) else { continue };
             match change {
+                Change::Failed(error) => return Err(error.into()),
                 Change::Revoked => member.revoked(self.env)?,
                 Change::Assigned(partitions, generation) => {
                     member.generation = Some(generation);
