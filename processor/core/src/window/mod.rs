@@ -47,6 +47,7 @@ mod function;
 #[cfg(test)]
 mod model;
 pub(crate) mod operator;
+mod pane;
 mod panes;
 mod running;
 mod schedule;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::WindowSpec;
 use super::function::WindowFunction;
-use super::panes::{Advanced, Arrival, Panes, StoredPane};
+use super::pane::StoredPane;
+use super::panes::{Advanced, Arrival, Panes};
 use super::schedule::{Assigned, Schedule};
 use super::slices::{Slices, Slicing, StoredSlice};
 use super::trigger::{Clock, Rules};
