@@ -23,7 +23,7 @@ pub enum Violation {
     WatermarkFell,
     /// A window gave a result after it had been closed.
     OutputForClosedWindow,
-    /// A window whose time is over is still there, or nothing will ever take it away.
+    /// What a window, a window join or a pattern held for a time that is over is still there, or nothing will ever take it away.
     StateLeftBehind,
     /// A timer came due for a window that is not there.
     TimerWithoutWindow,

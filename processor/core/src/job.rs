@@ -26,7 +26,7 @@ use serde_json::{Map, Value};
 
 use crate::cep::LivePattern;
 use crate::invariant::{Stats, Violation};
-use crate::params::{Params, merge};
+use crate::params::{Params, Refused, merge};
 use crate::repartition::SecondStage;
 use crate::state::Table;
 use crate::stream::{Context, Operator, Scope};
@@ -74,12 +74,12 @@ pub trait Job<E> {
         version: i64,
         values: &Map<String, Value>,
         scope: &mut Scope<'_>,
-    ) -> Result<(), String>;
+    ) -> Result<(), Refused>;
     /// Puts back parameters from the state, before [`Job::start`].
     ///
     /// # Errors
     /// This build's limits refuse them.
-    fn load_params(&mut self, version: i64, values: &Map<String, Value>) -> Result<(), String>;
+    fn load_params(&mut self, version: i64, values: &Map<String, Value>) -> Result<(), Refused>;
     /// Parameters in force.
     fn params(&self) -> Map<String, Value>;
     /// Their version; -1 for the defaults.
@@ -199,7 +199,7 @@ where
         version: i64,
         values: &Map<String, Value>,
         scope: &mut Scope<'_>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refused> {
         self.params = merge(values)?;
         self.version = version;
         let (op, mut ctx, _) = self.parts(scope);
@@ -207,7 +207,7 @@ where
         Ok(())
     }
 
-    fn load_params(&mut self, version: i64, values: &Map<String, Value>) -> Result<(), String> {
+    fn load_params(&mut self, version: i64, values: &Map<String, Value>) -> Result<(), Refused> {
         self.params = merge(values)?;
         self.version = version;
         Ok(())

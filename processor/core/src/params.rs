@@ -21,7 +21,7 @@
 //!
 //! let change = serde_json::json!({"threshold": 101});
 //! let error = merge::<Alarm>(change.as_object().unwrap()).err().unwrap();
-//! assert!(error.contains("threshold"), "{error}");
+//! assert!(error.0.contains("threshold"), "{error}");
 //! assert_eq!(Alarm::schema()["properties"]["threshold"]["maximum"], 100.0);
 //! ```
 
@@ -51,6 +51,11 @@ pub trait Params:
 
 impl<T: Serialize + DeserializeOwned + Default + Clone + Validate<Context = ()> + JsonSchema> Params for T {}
 
+/// Why parameters are refused, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
 /// For jobs that have none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, serde::Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields)]
@@ -59,9 +64,10 @@ pub struct NoParams {}
 /// Reads values: what is absent takes its default.
 ///
 /// # Errors
-/// In words: an unknown name, a wrong type, a value outside of its limits.
-pub fn merge<P: Params>(values: &Map<String, Value>) -> Result<P, String> {
-    let params: P = serde_json::from_value(Value::Object(values.clone())).map_err(|e| e.to_string())?;
-    params.validate().map_err(|report| report.to_string().trim().replace('\n', "; "))?;
+/// An unknown name, a wrong type, a value outside of its limits.
+pub fn merge<P: Params>(values: &Map<String, Value>) -> Result<P, Refused> {
+    let params: P =
+        serde_json::from_value(Value::Object(values.clone())).map_err(|e| Refused(e.to_string()))?;
+    params.validate().map_err(|report| Refused(report.to_string().trim().replace('\n', "; ")))?;
     Ok(params)
 }

@@ -31,8 +31,10 @@ use serde_json::{Map, Value};
 
 use crate::effect::{Effect, Effects};
 use crate::job::Job;
+use crate::params::Refused;
 use crate::repartition::Message;
 use crate::stream::{Origin, Scope};
+use crate::task::Malformed;
 use crate::time::{EventTime, Watermark};
 
 /// Runs one job on typed events, with a watermark that the test moves.
@@ -106,7 +108,7 @@ impl<E: 'static> Harness<E> {
                 }
                 Message::Progress { .. } => Ok(()),
             });
-            if let Err(reason) = read {
+            if let Err(Malformed(reason)) = read {
                 effects.dead(reason);
             }
             self.effects = effects;
@@ -145,7 +147,7 @@ impl<E: 'static> Harness<E> {
     ///
     /// # Errors
     /// As the job says.
-    pub fn params(&mut self, version: i64, values: &Value) -> Result<(), String> {
+    pub fn params(&mut self, version: i64, values: &Value) -> Result<(), Refused> {
         self.commit();
         let empty = Map::new();
         let values = values.as_object().unwrap_or(&empty).clone();
@@ -174,7 +176,7 @@ impl<E: 'static> Harness<E> {
                 if number == *table_number
                     && let Err(error) = table.load(key, value.as_deref())
                 {
-                    result = Err(error.to_string());
+                    result = Err(Refused(error.to_string()));
                 }
                 number += 1;
             });

@@ -366,6 +366,12 @@ where
         // Whatever was loaded, timers and counts follow from it again.
         self.nfa = None;
         self.change(ctx);
+        let over =
+            |waiting: &Waiting<I>| ctx.watermark.get().is_some_and(|watermark| waiting.at <= watermark);
+        let left_behind = |state: &KeyState<I>| state.waiting.front().is_some_and(over);
+        if self.time == TimeDomain::Event && self.keys.values().any(left_behind) {
+            ctx.violation(Violation::StateLeftBehind);
+        }
     }
 
     fn params_changed(&mut self, ctx: &mut Context<'_, P>) {

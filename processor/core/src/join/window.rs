@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::buffer::{Buffer, Place};
 use super::{Held, InvalidJoin, JoinType, Joined, instant};
 use crate::cep::LivePattern;
+use crate::invariant::Violation;
 use crate::state::Table;
 use crate::stream::{Context, Operator};
 use crate::time::{EventTime, TimeWindow, Watermark};
@@ -254,16 +255,20 @@ impl<A, B, KL, KR, L: Held, R: Held, F> WindowJoin<A, B, KL, KR, L, R, F> {
         }
     }
 
-    fn plan(&mut self) {
+    /// Returns whether there are records whose windows have all been fired.
+    fn plan(&mut self) -> bool {
         self.left.start();
         self.right.start();
         self.next.clear();
+        let mut left_behind = false;
         for key in self.left.records.keys().chain(self.right.records.keys()) {
             let open = self.first(key).and_then(|first| self.windows.first_open(first, self.watermark));
-            if let Some(start) = open {
-                self.next.no_later_than(key, start, || key.clone());
+            match open {
+                Some(start) => self.next.no_later_than(key, start, || key.clone()),
+                None => left_behind = true,
             }
         }
+        left_behind
     }
 }
 
@@ -342,7 +347,9 @@ where
         self.sides.0.start(ctx);
         self.sides.1.start(ctx);
         self.watermark = ctx.watermark;
-        self.plan();
+        if self.plan() {
+            ctx.violation(Violation::StateLeftBehind);
+        }
     }
 
     fn params_changed(&mut self, ctx: &mut Context<'_, P>) {

@@ -2,6 +2,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::stream::Origin;
+use crate::task::Malformed;
 use crate::time::{EventTime, Watermark};
 
 /// What is in a repartition topic, as JSON.
@@ -60,8 +61,8 @@ impl<'a> Message<'a> {
     /// Reads what is in the topic.
     ///
     /// # Errors
-    /// It is neither; in words.
-    pub fn read(bytes: &'a [u8]) -> Result<Self, String> {
+    /// It is neither.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let envelope: Envelope<'a, &'a RawValue> =
             serde_json::from_slice(bytes).map_err(|e| format!("not of a repartition topic: {e}"))?;
         let Envelope { at, origin, record, from, watermark, idle } = envelope;
@@ -73,7 +74,7 @@ impl<'a> Message<'a> {
                 let watermark = watermark.map_or(Watermark::NONE, Watermark);
                 Ok(Self::Progress { from, watermark, idle })
             }
-            _ => Err("not of a repartition topic: neither a record nor a marker".to_owned()),
+            _ => Err("not of a repartition topic: neither a record nor a marker".into()),
         }
     }
 }

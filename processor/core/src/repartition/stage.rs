@@ -8,9 +8,10 @@ use super::message;
 use crate::cep::LivePattern;
 use crate::invariant::Stats;
 use crate::job::{Chain, Descriptor, Job, Sink};
-use crate::params::Params;
+use crate::params::{Params, Refused};
 use crate::state::Table;
 use crate::stream::{Context, Operator, Scope, Stream};
+use crate::task::Malformed;
 use crate::time::{EventTime, Watermark};
 use crate::transform::Identity;
 
@@ -21,8 +22,8 @@ pub trait SecondStage {
     /// A record of the topic, as JSON.
     ///
     /// # Errors
-    /// It can't be read; in words.
-    fn record(&mut self, record: &str, at: EventTime, scope: &mut Scope<'_>) -> Result<(), String>;
+    /// It can't be read.
+    fn record(&mut self, record: &str, at: EventTime, scope: &mut Scope<'_>) -> Result<(), Malformed>;
     /// The watermark of the topic has risen.
     fn watermark(&mut self, scope: &mut Scope<'_>);
     /// Where event time stands: watermark and latest time seen. Told before the job starts.
@@ -135,13 +136,13 @@ where
         version: i64,
         values: &Map<String, Value>,
         scope: &mut Scope<'_>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refused> {
         Job::<E>::set_params(&mut self.first, version, values, scope)?;
         let (second, mut scope) = self.second(scope);
         second.set_params(version, values, &mut scope)
     }
 
-    fn load_params(&mut self, version: i64, values: &Map<String, Value>) -> Result<(), String> {
+    fn load_params(&mut self, version: i64, values: &Map<String, Value>) -> Result<(), Refused> {
         Job::<E>::load_params(&mut self.first, version, values)?;
         self.second.load_params(version, values)
     }
@@ -187,7 +188,7 @@ impl<P, Op, K, I: DeserializeOwned> SecondStage for Repartitioned<P, Op, K, I> {
         self.topic
     }
 
-    fn record(&mut self, record: &str, at: EventTime, scope: &mut Scope<'_>) -> Result<(), String> {
+    fn record(&mut self, record: &str, at: EventTime, scope: &mut Scope<'_>) -> Result<(), Malformed> {
         let record =
             serde_json::from_str(record).map_err(|e| format!("not a record of {}: {e}", self.topic))?;
         self.max_seen = scope.max_seen;

@@ -35,15 +35,11 @@
 //!
 //! As long as a table stays where it is (below), the bytes that a build wrote are read by every later build, or refused; they
 //! are never read as something else.
-//! - A value is one version byte and the fields of its type in order, all of it: bytes that are left over are refused. So a
-//!   build refuses what a newer one has appended.
-//! - A type that ends its entries grows by appending: a new field comes last and is read with [`appended`], which takes the
-//!   `Default` where older bytes end. That goes for values of [`KeyedState`] and [`SortedState`], accumulators of
-//!   windows (of a tuple, the last one), and what the engine writes once per task or operator.
-//! - A type in the middle of its entries does not change: values in state with a time to live and of process functions (the
-//!   time of the last access is behind them), records that windows, joins and patterns hold. One that may have to
-//!   change there is an enum of its versions from the start; variants are only appended. Any other is a new state: the
-//!   job takes a new name, and begins with no state at the offsets where the app stands.
+//! - A value is one version byte and the fields of its type in order, all of it: bytes that are left over are refused, so a
+//!   build refuses what a newer one has added.
+//! - The type of a value does not change. One that may have to is an enum of its versions from the start; variants are only
+//!   appended. Any other is a new state: the job takes a new name, and begins with no state at the offsets where the app
+//!   stands. What the engine itself comes to know it writes as entries of their own, which an older build passes over.
 //! - Another layout around the values is a new [`VERSION`], whose readers go on reading the older ones.
 //!
 //! Entries are named by their job, the position of their table among the job's tables, and their key. So operators with
@@ -62,8 +58,8 @@ mod old_bytes;
 mod sorted;
 mod ttl;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
 
 pub use cold::{Cold, ColdTable, Take, Visit};
 pub use keyed::KeyedState;
@@ -163,31 +159,9 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateError> {
     }
 }
 
-/// Reads a field that was appended to a type of state: its `Default` where bytes of before end. See the compatibility rule
-/// of this module.
-///
-/// ```
-/// use millrace_core::state::{appended, decode, encode};
-///
-/// #[derive(serde::Serialize)]
-/// struct Before(u32);
-/// #[derive(Debug, PartialEq, serde::Deserialize)]
-/// struct Now(u32, #[serde(deserialize_with = "appended")] Option<String>);
-///
-/// let mut bytes = Vec::new();
-/// encode(&Before(7), &mut bytes);
-/// assert_eq!(decode(&bytes), Ok(Now(7, None)));
-/// ```
-///
-/// # Errors
-/// None: the type of the result is what serde asks for.
-pub fn appended<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
-    Ok(T::deserialize(from).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::anomaly::EwmaState;
+    use serde::Deserialize;
 
     use super::*;
 
@@ -230,39 +204,5 @@ mod tests {
         encode(&Counts::V2 { count: 7, last: -1 }, &mut bytes);
         assert_eq!(bytes, [1, 1, 7, 1]);
         assert!(matches!(decode::<Counts>(&[1, 2, 7]), Err(StateError::Damaged(_))), "from a newer build");
-    }
-
-    /// `EwmaState` as it may be one day.
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Grown {
-        seen: u64,
-        mean: f64,
-        variance: f64,
-        #[serde(deserialize_with = "appended")]
-        largest: Option<f64>,
-        #[serde(deserialize_with = "appended")]
-        names: Vec<String>,
-    }
-
-    #[test]
-    fn a_type_that_ends_its_entries_grows_by_appending() {
-        let old = [&[1, 3][..], &12.5_f64.to_le_bytes(), &2.75_f64.to_le_bytes()].concat();
-        assert!(decode::<EwmaState>(&old).is_ok());
-        let mut grown = Grown { seen: 3, mean: 12.5, variance: 2.75, largest: None, names: Vec::new() };
-        let mut state = KeyedState::<Grown>::default();
-        state.load(b"k", Some(&old)).unwrap();
-        assert_eq!(state.get(b"k"), Some(&grown), "old bytes");
-
-        (grown.largest, grown.names) = (Some(20.0), vec!["a".to_owned()]);
-        let mut new = Vec::new();
-        encode(&grown, &mut new);
-        assert_eq!(decode::<Grown>(&new), Ok(grown), "new bytes");
-        assert_eq!(&new[..old.len()], old, "what was there has not moved");
-
-        assert!(
-            matches!(decode::<EwmaState>(&new), Err(StateError::Damaged(_))),
-            "the older build refuses them"
-        );
-        assert!(decode::<Grown>(&old[..old.len() - 1]).is_err(), "the old fields must be whole");
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::handover::{Downstream, Told};
 use super::stored::EntryKey;
-use super::{App, Input, JobStatus, Parsed, Record, Refused, SourceKind, Task, Totals};
+use super::{App, Input, JobStatus, Malformed, Parsed, Record, Refused, SourceKind, Task, Totals};
 use crate::cep::LivePattern;
 use crate::effect::Effects;
 use crate::invariant::Violation;
@@ -123,7 +123,7 @@ impl<E: 'static> AppTask<E> {
         }
         let Parsed { event, at, mark } = match (self.app.parse)(record) {
             Ok(parsed) => parsed,
-            Err(reason) => {
+            Err(Malformed(reason)) => {
                 self.totals.dead += 1;
                 effects.dead(reason);
                 return;
@@ -203,7 +203,7 @@ impl<E: 'static> Task for AppTask<E> {
                 }
                 let watermark = self.multiplexer.watermark();
                 let mut scope = Scope { now: self.now, watermark, max_seen, origin: None, effects };
-                job.set_params(version, values, &mut scope).map_err(Refused)?;
+                job.set_params(version, values, &mut scope)?;
                 self.dirty = true;
             }
         }

@@ -1,7 +1,7 @@
 //! What tasks of an app hand to each other: records for second stages, and how far each task is.
 
 use super::app::{AppTask, Time};
-use super::{Record, SourceKind};
+use super::{Malformed, Record, SourceKind};
 use crate::effect::Effects;
 use crate::invariant::Violation;
 use crate::repartition::{self, MARKER_EVERY, Message};
@@ -46,7 +46,7 @@ impl<E: 'static> AppTask<E> {
             origin: None,
             effects: &mut *effects,
         };
-        let message = record.value.ok_or_else(|| "it has no value".to_owned()).and_then(Message::read);
+        let message = record.value.ok_or_else(|| "it has no value".into()).and_then(Message::read);
         let read = match message {
             Ok(Message::Record { at, origin, record: json }) => {
                 *max = (*max).max(Some(at.0));
@@ -81,7 +81,7 @@ impl<E: 'static> AppTask<E> {
             }
             Err(reason) => Err(reason),
         };
-        if let Err(reason) = read {
+        if let Err(Malformed(reason)) = read {
             let mut stats = job.stats();
             (stats.records, stats.dead) = (stats.records + 1, stats.dead + 1);
             stats.violation(Violation::ForeignRecord);

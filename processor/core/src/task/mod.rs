@@ -48,6 +48,7 @@ use crate::cep::LivePattern;
 use crate::effect::Effects;
 use crate::invariant::Stats;
 use crate::job::{Descriptor, Job};
+pub use crate::params::Refused;
 use crate::state::{Change, Cold, StateError};
 use crate::time::{EventTime, Watermark};
 use crate::watermark::{InvalidIdleTimeout, Order};
@@ -119,8 +120,8 @@ pub struct App<E: 'static> {
     pub sources: &'static [Source],
     /// Partitions of each of these topics, and so the number of tasks.
     pub partitions: i32,
-    /// Bytes to an event, once per app; the error says what is wrong with the record.
-    pub parse: fn(&Record<'_>) -> Result<Parsed<E>, String>,
+    /// Bytes to an event, once per app.
+    pub parse: fn(&Record<'_>) -> Result<Parsed<E>, Malformed>,
     /// Makes its jobs.
     pub jobs: fn() -> Vec<Box<dyn Job<E>>>,
 }
@@ -151,10 +152,22 @@ pub enum Input<'a> {
     },
 }
 
-/// A refusal of parameters, in words.
+/// What is wrong with a record, in words. It goes with the record to the dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refused(pub String);
+pub struct Malformed(pub String);
+
+impl From<String> for Malformed {
+    fn from(reason: String) -> Self {
+        Self(reason)
+    }
+}
+
+impl From<&str> for Malformed {
+    fn from(reason: &str) -> Self {
+        Self(reason.to_owned())
+    }
+}
 
 /// Figures of a job in one task.
 #[derive(Debug, Clone, PartialEq)]

@@ -130,7 +130,8 @@ impl<E: 'static> AppTask<E> {
             if stored.params_version != job.params_version() {
                 let values: Map<String, Value> =
                     serde_json::from_str(&stored.params).map_err(|e| StateError::Damaged(e.to_string()))?;
-                job.load_params(stored.params_version, &values).map_err(StateError::Damaged)?;
+                job.load_params(stored.params_version, &values)
+                    .map_err(|refused| StateError::Damaged(refused.0))?;
             }
         }
         Ok(())

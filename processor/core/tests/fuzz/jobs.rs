@@ -2,7 +2,7 @@
 
 use millrace_core::aggregate::{Avg, Count};
 use millrace_core::cep::{FieldValue, Fields, Pattern, field};
-use millrace_core::join::{Interval, JoinType, JoinWindows};
+use millrace_core::join::{Interval, JoinType, JoinWindows, Retention, Version};
 use millrace_core::params::NoParams;
 use millrace_core::process::{Current, ProcessContext, ProcessFunction, Timer};
 use millrace_core::stream::{Job, job};
@@ -75,6 +75,19 @@ pub fn sessions() -> Box<dyn Job<Reading>> {
         .to(|_| ("out", ""))
 }
 
+/// In one window, whose records are forgotten with each result.
+pub fn global() -> Box<dyn Job<Reading>> {
+    job::<Reading, NoParams>("global", "Every third reading tells those since the last.")
+        .source(|reading: &Reading| Some(reading))
+        .key_by(key)
+        .window(|_| WindowSpec::Global)
+        .trigger(Trigger::Count { n: 3 })
+        .purging()
+        .aggregate(Count)
+        .map(|result, _, _| result.value)
+        .to(|_| ("out", ""))
+}
+
 /// Says goodbye ten seconds after the last reading of a key.
 pub struct Silence;
 
@@ -137,6 +150,28 @@ pub fn window_join() -> Box<dyn Job<Reading>> {
     side().window_join(side(), windows, JoinType::Left).to(|_| ("out", ""))
 }
 
+/// Every reading is reference data too.
+pub fn enriched() -> Box<dyn Job<Reading>> {
+    job::<Reading, NoParams>("enriched", "Readings with the newest of their key.")
+        .source(|reading: &Reading| Some(reading))
+        .key_by(key)
+        .enrich(|reading: &Reading| Some((reading.0.as_str(), Some(&reading.1))))
+        .map(|enriched, _, _| enriched.reference)
+        .to(|_| ("out", ""))
+}
+
+pub fn versioned() -> Box<dyn Job<Reading>> {
+    job::<Reading, NoParams>("versioned", "Readings with the version of their time.")
+        .source(|reading: &Reading| Some(reading))
+        .key_by(key)
+        .temporal_join(Retention::new(3, 5_000).unwrap(), |reading: &Reading| {
+            let from = EventTime(20_000 + reading.1 as i64 * 1_000);
+            Some(Version { key: &reading.0, from, value: (reading.1 > 0.0).then_some(&reading.1) })
+        })
+        .map(|enriched, _, _| enriched.reference)
+        .to(|_| ("out", ""))
+}
+
 /// What a pattern looks at.
 #[derive(Debug, Clone, Serialize, serde::Deserialize)]
 pub struct Measured(pub String, pub f64);
@@ -174,5 +209,16 @@ pub fn searching(pattern: Pattern) -> Box<dyn Job<Reading>> {
 
 pub type Build = fn() -> Box<dyn Job<Reading>>;
 
-pub const JOBS: [Build; 8] =
-    [windows, sliding, early, sessions, timers, interval_join, window_join, patterns];
+pub const JOBS: [Build; 11] = [
+    windows,
+    sliding,
+    early,
+    sessions,
+    global,
+    timers,
+    interval_join,
+    window_join,
+    enriched,
+    versioned,
+    patterns,
+];

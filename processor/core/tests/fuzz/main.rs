@@ -19,7 +19,7 @@ use millrace_core::params::merge;
 use millrace_core::repartition::Message;
 use millrace_core::state::{KeyedState, StateError, Table, decode, encode};
 use millrace_core::stream::Scope;
-use millrace_core::task::{App, Application, Input, Parsed, Record, Source, SourceKind};
+use millrace_core::task::{App, Application, Input, Malformed, Parsed, Record, Source, SourceKind};
 use millrace_core::testing::Harness;
 use millrace_core::watermark::Order;
 use millrace_core::window::{Aggregate, Schedule, WindowSpec};
@@ -148,7 +148,10 @@ proptest! {
     ) {
         let build = JOBS[which];
         let mut test = Harness::new(build);
-        readings().iter().zip(0_i64..).for_each(|(reading, i)| test.record(reading, i * 1_000));
+        for (reading, i) in readings().iter().zip(0_i64..) {
+            test.reference(reading);
+            test.record(reading, i * 1_000);
+        }
         let mut tables = Vec::new();
         test.job().tables(&mut |table| {
             let mut entries = Vec::new();
@@ -180,6 +183,7 @@ proptest! {
             // What was read can be used: time goes to its end.
             let mut effects = Effects::default();
             job.start(&mut at(20_000, &mut effects));
+            job.reference(&("k1".to_owned(), 2.0));
             job.record(&("k1".to_owned(), 1.0), EventTime(41_000), &mut at(20_000, &mut effects));
             job.processing_time(&mut Scope { now: 1_000, ..at(20_000, &mut effects) });
             job.watermark(&mut at(i64::MAX, &mut effects));
@@ -252,7 +256,7 @@ proptest! {
                 prop_assert!(serde_json::from_str::<serde_json::Value>(record).is_ok());
             }
             Ok(Message::Progress { .. }) => {}
-            Err(reason) => prop_assert!(reason.contains("repartition topic")),
+            Err(Malformed(reason)) => prop_assert!(reason.contains("repartition topic")),
         }
     }
 

@@ -269,7 +269,7 @@ mod tests {
             (json!({"within_s": 0}), "within_s"),
         ] {
             let error = test.params(2, &bad).unwrap_err();
-            assert!(error.contains(why), "{error}");
+            assert!(error.0.contains(why), "{error}");
         }
     }
 
@@ -303,7 +303,7 @@ mod tests {
         for name in ["pattern", "velocity_pattern"] {
             let error =
                 test.params(2, &json!({name: {"pattern": [{"stage": "a"}, {"stage": "b"}]}})).unwrap_err();
-            assert!(error.contains(name) && error.contains("contiguity"), "{error}");
+            assert!(error.0.contains(name) && error.0.contains("contiguity"), "{error}");
         }
     }
 }

@@ -209,7 +209,7 @@ mod tests {
         view(&mut test, "u", "add_to_cart", "/", 0);
         test.watermark(5_000);
         assert_eq!(users(&mut test), ["u"]);
-        assert!(test.params(2, &json!({"within_s": 0})).unwrap_err().contains("within_s"));
+        assert!(test.params(2, &json!({"within_s": 0})).unwrap_err().0.contains("within_s"));
     }
 
     #[test]
@@ -232,6 +232,6 @@ mod tests {
         let alerts = test.emitted("alerts");
         assert_eq!((alerts.len(), &alerts[0]["id"]), (1, &json!("cart-abandonment/test/0/0,1")));
         assert_eq!(alerts[0]["message"], "u did what the pattern says, from /search on");
-        assert!(test.params(2, &json!({"pattern": {"pattern": []}})).unwrap_err().contains("no elements"));
+        assert!(test.params(2, &json!({"pattern": {"pattern": []}})).unwrap_err().0.contains("no elements"));
     }
 }

@@ -149,6 +149,6 @@ mod tests {
         test.params(2, &json!({"statuses": ["declined", "approved"]})).unwrap();
         pay_to(&mut test, "u", "m", 2, 1.0);
         assert_eq!(enriched(&mut test).len(), 1);
-        assert!(test.params(3, &json!({"statuses": vec!["x"; 101]})).unwrap_err().contains("statuses"));
+        assert!(test.params(3, &json!({"statuses": vec!["x"; 101]})).unwrap_err().0.contains("statuses"));
     }
 }

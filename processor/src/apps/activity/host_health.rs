@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(test.emitted("host-stats")[0]["count"], 4);
         for (bad, name) in [(json!({"sample": 2}), "sample"), (json!({"window_size_s": 0}), "window_size_s")]
         {
-            assert!(test.params(2, &bad).unwrap_err().contains(name));
+            assert!(test.params(2, &bad).unwrap_err().0.contains(name));
         }
     }
 
@@ -324,6 +324,6 @@ mod tests {
         assert!(!test.state_is_empty());
         test.watermark(2 * 24 * HOUR);
         assert!(test.state_is_empty());
-        assert!(test.params(2, &json!({"ttl_days": 0})).unwrap_err().contains("ttl_days"));
+        assert!(test.params(2, &json!({"ttl_days": 0})).unwrap_err().0.contains("ttl_days"));
     }
 }

@@ -212,7 +212,7 @@ mod tests {
         test.params(2, &json!({"speed_kmh": 300})).unwrap();
         at_place(&mut test, "u", "click", 2 * HOUR, PARIS);
         assert_eq!(speeds(&mut test), [Some(344.0)]);
-        assert!(test.params(3, &json!({"speed_kmh": 0})).unwrap_err().contains("speed_kmh"));
+        assert!(test.params(3, &json!({"speed_kmh": 0})).unwrap_err().0.contains("speed_kmh"));
         test.watermark(2 * HOUR + TtlDays::default().ttl().ttl);
         assert!(test.state_is_empty());
     }

@@ -269,7 +269,7 @@ mod tests {
         test.params(2, &json!({"amount": 10, "within_s": 1})).unwrap();
         pay(&mut test, "u", 500_000, 12.0);
         assert_eq!(alerts(&mut test), []);
-        assert!(test.params(3, &json!({"within_s": 0})).unwrap_err().contains("within_s"));
+        assert!(test.params(3, &json!({"within_s": 0})).unwrap_err().0.contains("within_s"));
     }
 
     #[test]
@@ -282,6 +282,6 @@ mod tests {
         assert!(!test.state_is_empty());
         test.watermark(1_000 + 24 * HOUR);
         assert!(test.state_is_empty());
-        assert!(test.params(2, &json!({"ttl_days": 3_651})).unwrap_err().contains("ttl_days"));
+        assert!(test.params(2, &json!({"ttl_days": 3_651})).unwrap_err().0.contains("ttl_days"));
     }
 }

@@ -17,7 +17,7 @@ mod spend_trend;
 mod traffic;
 
 use compact_str::CompactString;
-use millrace_core::task::{Parsed, SourceKind};
+use millrace_core::task::{Malformed, Parsed, SourceKind};
 use millrace_core::{App, EventTime, Record, Source};
 use millrace_wire::event::{CardTransaction, Merchant, SystemMetrics, Transaction, User, UserEvent};
 use millrace_wire::{Timestamp, topic};
@@ -93,7 +93,7 @@ pub const APP: App<Event> = App {
     },
 };
 
-fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
+fn parse(record: &Record<'_>) -> Result<Parsed<Event>, Malformed> {
     let from = APP.sources.get(record.source).map_or("", |source| source.topic);
     if let topic::USERS | topic::MERCHANTS = from {
         return Ok(Parsed::new(reference(from, record)?, EventTime(0)));
@@ -124,7 +124,7 @@ fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
 }
 
 /// A record of a reference topic. Its key is that of the data.
-fn reference(from: &str, record: &Record<'_>) -> Result<Event, String> {
+fn reference(from: &str, record: &Record<'_>) -> Result<Event, Malformed> {
     let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
     match (from, record.value) {
         (topic::USERS, Some(value)) => {

@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(lengths(&mut test), [(0, 1), (0, 1)]);
         view(&mut test, "u", "click", "/", 700);
         assert_eq!(test.rest(), [Effect::Late { job: "sessions", watermark: 2_499 }]);
-        assert!(test.params(2, &json!({"gap_s": 0})).unwrap_err().contains("gap_s"));
+        assert!(test.params(2, &json!({"gap_s": 0})).unwrap_err().0.contains("gap_s"));
     }
 
     #[test]

@@ -147,7 +147,7 @@ mod tests {
         pay_to(&mut test, "a", "m", 1_500, 1.0);
         test.watermark(5_000);
         assert_eq!(trends(&mut test), [(0, 1.0, 1), (1_000, 1.0, 1)]);
-        assert!(test.params(2, &json!({"slide_s": 0})).unwrap_err().contains("slide_s"));
+        assert!(test.params(2, &json!({"slide_s": 0})).unwrap_err().0.contains("slide_s"));
     }
 
     #[test]

@@ -279,7 +279,7 @@ mod tests {
         let last = [is("/", "click", 10_000, 1, true), is("/", "click", 20_000, 1, true)];
         assert_eq!(told(&mut test), last);
         for bad in ["early_every_s", "long_window_size_s"] {
-            assert!(test.params(2, &json!({bad: 0})).unwrap_err().contains(bad));
+            assert!(test.params(2, &json!({bad: 0})).unwrap_err().0.contains(bad));
         }
     }
 
@@ -293,6 +293,8 @@ mod tests {
         test.watermark(60_000);
         let last = [20_000, 40_000, 40_000].map(|size| is("/", "click", size, 1, true));
         assert_eq!(told(&mut test), last);
-        assert!(test.params(2, &json!({"window": "sliding", "slide_s": 1})).unwrap_err().contains("slide_s"));
+        assert!(
+            test.params(2, &json!({"window": "sliding", "slide_s": 1})).unwrap_err().0.contains("slide_s")
+        );
     }
 }

@@ -214,7 +214,7 @@ mod tests {
         transfer(&mut test, &json!(7), 2_000, 1.0);
         transfer(&mut test, &json!(7), 61_000, 1.0);
         assert_eq!(balances(&mut test), [(json!(7), 1.0, 0), (json!(7), 2.0, 0), (json!(7), 1.0, 60_000)]);
-        assert!(test.params(2, &json!({"window_size_s": 0})).unwrap_err().contains("window_size_s"));
+        assert!(test.params(2, &json!({"window_size_s": 0})).unwrap_err().0.contains("window_size_s"));
     }
 
     #[test]
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(balances(&mut test), [(json!(7), 1.0, 0)]);
         let error =
             test.params(2, &json!({"window": "sliding", "window_size_s": 61, "slide_s": 1})).unwrap_err();
-        assert!(error.contains("slide_s") && error.contains("61 windows"), "{error}");
-        assert!(test.params(2, &json!({"window": "session"})).unwrap_err().contains("session"));
+        assert!(error.0.contains("slide_s") && error.0.contains("61 windows"), "{error}");
+        assert!(test.params(2, &json!({"window": "session"})).unwrap_err().0.contains("session"));
     }
 }

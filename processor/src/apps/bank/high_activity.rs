@@ -288,7 +288,7 @@ mod tests {
             alerts[0]["message"],
             "Account 1 has $2001.00 activity in 90 seconds (threshold: $2000.0)"
         );
-        assert!(test.params(2, &json!({"threshold": -1})).unwrap_err().contains("threshold"));
+        assert!(test.params(2, &json!({"threshold": -1})).unwrap_err().0.contains("threshold"));
     }
 
     #[test]
@@ -302,6 +302,8 @@ mod tests {
         let windows: Vec<_> =
             alerts.iter().map(|a| (a["window_start"].as_i64(), a["total_activity"].as_f64())).collect();
         assert_eq!(windows, [(Some(30_000), Some(6_000.0)), (Some(60_000), Some(6_000.0))]);
-        assert!(test.params(2, &json!({"window": "sliding", "slide_s": 0})).unwrap_err().contains("slide_s"));
+        assert!(
+            test.params(2, &json!({"window": "sliding", "slide_s": 0})).unwrap_err().0.contains("slide_s")
+        );
     }
 }

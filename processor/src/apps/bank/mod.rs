@@ -3,7 +3,7 @@
 mod account_balances;
 mod high_activity;
 
-use millrace_core::task::Parsed;
+use millrace_core::task::{Malformed, Parsed};
 use millrace_core::{App, EventTime, Record, Source};
 use millrace_wire::event::{BankTransaction, Transaction};
 use millrace_wire::topic;
@@ -27,7 +27,7 @@ pub const APP: App<Event> = App {
     jobs: || vec![account_balances::job(), high_activity::job()],
 };
 
-fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
+fn parse(record: &Record<'_>) -> Result<Parsed<Event>, Malformed> {
     let value = record.value.ok_or("the record has no value")?;
     let event = Transaction::from_json(value).map_err(|e| format!("not a transaction: {e}"))?;
     let at = EventTime(event.timestamp().millis());

@@ -12,7 +12,7 @@ mod windows;
 use std::sync::OnceLock;
 
 use anyhow::Context;
-use millrace_core::task::{Parsed, SourceKind};
+use millrace_core::task::{Malformed, Parsed, SourceKind};
 use millrace_core::watermark::Order;
 use millrace_core::{App, Application, EventTime, Job, Record, Source};
 use millrace_wire::bench::{self, Query};
@@ -73,7 +73,7 @@ fn jobs(query: Query) -> fn() -> Vec<Box<dyn Job<Event>>> {
     }
 }
 
-fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
+fn parse(record: &Record<'_>) -> Result<Parsed<Event>, Malformed> {
     let value = record.value.ok_or("the record has no value")?;
     let event: Event = json(value).map_err(|e| format!("not a card transaction: {e}"))?;
     let at = EventTime(event.timestamp.millis());
@@ -133,8 +133,8 @@ pub(super) mod tests {
     #[test]
     fn what_is_no_card_transaction_is_refused_with_a_reason() {
         let record = |value| Record { source: 0, offset: 0, key: None, value };
-        assert!(parse(&record(None)).unwrap_err().contains("no value"));
+        assert!(parse(&record(None)).unwrap_err().0.contains("no value"));
         let error = parse(&record(Some(br#"{"timestamp":1,"userId":"u"}"#))).unwrap_err();
-        assert!(error.contains("not a card transaction"), "{error}");
+        assert!(error.0.contains("not a card transaction"), "{error}");
     }
 }

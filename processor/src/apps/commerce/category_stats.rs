@@ -174,6 +174,6 @@ mod tests {
         order_of(&mut test, "b", "books", 7, 1_000.0);
         let many = milestones(&mut test);
         assert_eq!((many.len(), &many[99]), (100, &json!(4_101.0)));
-        assert!(test.params(2, &json!({"milestone": 0})).unwrap_err().contains("milestone"));
+        assert!(test.params(2, &json!({"milestone": 0})).unwrap_err().0.contains("milestone"));
     }
 }

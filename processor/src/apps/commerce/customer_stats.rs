@@ -71,7 +71,7 @@ mod tests {
         order(&mut test, "a", START + 1, 2.0);
         let totals: Vec<_> = test.emitted("analytics").iter().map(|s| s["total_spent"].clone()).collect();
         assert_eq!(totals, [1.0, 3.0]);
-        assert!(test.params(2, &json!({"window_size_s": 0})).unwrap_err().contains("window_size_s"));
+        assert!(test.params(2, &json!({"window_size_s": 0})).unwrap_err().0.contains("window_size_s"));
     }
 
     #[test]

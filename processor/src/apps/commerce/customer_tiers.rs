@@ -147,6 +147,6 @@ mod tests {
         order(&mut test, "c", 0, 1.0);
         assert_eq!(tiers(&mut test), ["REGULAR", "VIP", "PREMIUM"]);
         let error = test.params(2, &json!({"vip": 2_000})).unwrap_err();
-        assert!(error.contains("premium") && error.contains("2000"), "{error}");
+        assert!(error.0.contains("premium") && error.0.contains("2000"), "{error}");
     }
 }

@@ -97,7 +97,7 @@ mod tests {
         test.commit();
         let totals: Vec<_> = test.emitted("analytics").iter().map(|s| s["total_sales"].clone()).collect();
         assert_eq!(totals, [1.0, 3.0]);
-        assert!(test.params(2, &json!({"window_size_s": 0})).unwrap_err().contains("window_size_s"));
+        assert!(test.params(2, &json!({"window_size_s": 0})).unwrap_err().0.contains("window_size_s"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod order_frequency;
 mod segments;
 
 use garde::Validate;
-use millrace_core::task::{Parsed, SourceKind};
+use millrace_core::task::{Malformed, Parsed, SourceKind};
 use millrace_core::window::WindowSpec;
 use millrace_core::{App, EventTime, Record, Source};
 use millrace_wire::event::Order;
@@ -52,7 +52,7 @@ pub const APP: App<Event> = App {
     },
 };
 
-fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
+fn parse(record: &Record<'_>) -> Result<Parsed<Event>, Malformed> {
     let value = record.value.ok_or("the record has no value")?;
     let order: Order = super::json(value).map_err(|e| format!("not an order: {e}"))?;
     let at = EventTime(order.timestamp.millis());

@@ -223,6 +223,6 @@ mod tests {
             alerts(&mut test),
             [(json!("HIGH_VALUE_ORDER"), json!("o0")), (json!("RAPID_ORDERING"), json!("o1999"))]
         );
-        assert!(test.params(2, &json!({"rapid_s": 0})).unwrap_err().contains("rapid_s"));
+        assert!(test.params(2, &json!({"rapid_s": 0})).unwrap_err().0.contains("rapid_s"));
     }
 }

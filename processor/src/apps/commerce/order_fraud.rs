@@ -224,6 +224,6 @@ mod tests {
                 (json!("o89999"), json!("More than 1 orders in 90 seconds"))
             ]
         );
-        assert!(test.params(2, &json!({"orders": 0})).unwrap_err().contains("orders"));
+        assert!(test.params(2, &json!({"orders": 0})).unwrap_err().0.contains("orders"));
     }
 }

@@ -136,7 +136,7 @@ mod tests {
         }
         let kinds: Vec<_> = test.emitted("order-frequency").iter().map(|c| c["frequency"].clone()).collect();
         assert_eq!(kinds, ["OCCASIONAL", "FREQUENT"]);
-        assert!(test.params(2, &json!({"regular": 1})).unwrap_err().contains("regular"));
-        assert!(test.params(2, &json!({"occasional": 0})).unwrap_err().contains("occasional"));
+        assert!(test.params(2, &json!({"regular": 1})).unwrap_err().0.contains("regular"));
+        assert!(test.params(2, &json!({"occasional": 0})).unwrap_err().0.contains("occasional"));
     }
 }

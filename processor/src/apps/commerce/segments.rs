@@ -201,7 +201,7 @@ mod tests {
         let mut test = Harness::new(job);
         test.params(1, &json!({"new_orders": 0, "low_average": 1_000, "focus_share": 1})).unwrap();
         assert_eq!(segments(&mut test, &[("x", 1.0)]), [json!(["PRICE_SENSITIVE", "CATEGORY_FOCUSED"])]);
-        assert!(test.params(2, &json!({"focus_share": 1.5})).unwrap_err().contains("focus_share"));
+        assert!(test.params(2, &json!({"focus_share": 1.5})).unwrap_err().0.contains("focus_share"));
     }
 
     #[test]

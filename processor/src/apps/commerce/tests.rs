@@ -43,7 +43,7 @@ fn jobs_take_the_categories_that_they_are_restricted_to_and_forget() {
         test.watermark(1 + days);
         assert!(test.state_is_empty(), "{name}");
         let many = vec!["x"; 101];
-        assert!(test.params(2, &json!({"categories": many})).unwrap_err().contains("categories"), "{name}");
+        assert!(test.params(2, &json!({"categories": many})).unwrap_err().0.contains("categories"), "{name}");
         let schema = &test.job().descriptor().schema;
         assert_eq!(schema["properties"]["categories"]["type"], "array", "{name}: {schema}");
     }

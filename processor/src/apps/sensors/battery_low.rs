@@ -133,6 +133,6 @@ mod tests {
         test.params(1, &json!({"threshold": 60})).unwrap();
         charge(&mut test, "a", &[49.0]);
         assert_eq!(test.emitted("alerts").len(), 1);
-        assert!(test.params(2, &json!({"threshold": 101})).unwrap_err().contains("threshold"));
+        assert!(test.params(2, &json!({"threshold": 101})).unwrap_err().0.contains("threshold"));
     }
 }

@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(runs(&mut test), [json!([51.0, 52.0])], "what was under way is forgotten");
         for (bad, name) in [(json!({"count": 0}), "count"), (json!({"threshold": -1}), "threshold")] {
             let error = test.params(2, &bad).unwrap_err();
-            assert!(error.contains(name), "{error}");
+            assert!(error.0.contains(name), "{error}");
         }
         for count in [1, 50] {
             test.params(3, &json!({"count": count})).unwrap();
@@ -217,6 +217,6 @@ mod tests {
             (&alerts[0]["message"], &alerts[0]["threshold"]),
             (&json!("2 readings at s match the pattern"), &json!(null))
         );
-        assert!(test.params(2, &json!({"pattern": {"pattern": []}})).unwrap_err().contains("no elements"));
+        assert!(test.params(2, &json!({"pattern": {"pattern": []}})).unwrap_err().0.contains("no elements"));
     }
 }

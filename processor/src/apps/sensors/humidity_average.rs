@@ -226,7 +226,7 @@ mod tests {
     fn a_size_outside_of_its_limits_is_refused() {
         let mut test = Harness::new(job);
         let error = test.params(1, &json!({"window_size_s": 0})).unwrap_err();
-        assert!(error.contains("window_size_s"), "{error}");
+        assert!(error.0.contains("window_size_s"), "{error}");
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
             (json!({"slide_s": 0}), "slide_s"),
         ] {
             let error = test.params(3, &bad).unwrap_err();
-            assert!(error.contains(why), "{error}");
+            assert!(error.0.contains(why), "{error}");
         }
     }
 }

@@ -191,7 +191,7 @@ mod tests {
             (json!({"lower": 85}), "below the limit before it, which is 85"),
         ] {
             let error = test.params(2, &bad).unwrap_err();
-            assert!(error.contains(why), "{error}");
+            assert!(error.0.contains(why), "{error}");
         }
         assert_eq!((test.job().params_version(), test.job().stats().violations), (1, 0));
     }
@@ -229,7 +229,7 @@ mod tests {
             (json!({"patern": []}), "patern"),
         ] {
             let error = test.params(3, &json!({"pattern": bad})).unwrap_err();
-            assert!(error.contains(why), "{error}");
+            assert!(error.0.contains(why), "{error}");
         }
         assert_eq!((test.job().params_version(), test.job().stats().violations), (2, 0));
     }

@@ -11,7 +11,7 @@ mod sensor_anomalies;
 mod tests;
 
 use compact_str::CompactString;
-use millrace_core::task::{Parsed, SourceKind};
+use millrace_core::task::{Malformed, Parsed, SourceKind};
 use millrace_core::{App, EventTime, Record, Source};
 use millrace_wire::event::{DeviceType, Reading, Sensor};
 use millrace_wire::topic;
@@ -71,11 +71,11 @@ pub const APP: App<Event> = App {
     },
 };
 
-fn parse(record: &Record<'_>) -> Result<Parsed<Event>, String> {
+fn parse(record: &Record<'_>) -> Result<Parsed<Event>, Malformed> {
     let Some(value) = record.value else {
         return match (record.source, record.key.map(std::str::from_utf8)) {
             (1, Some(Ok(key))) => Ok(Parsed::new(Event::SensorGone(key.into()), EventTime(0))),
-            _ => Err("the record has no value".to_owned()),
+            _ => Err("the record has no value".into()),
         };
     };
     if record.source == 1 {

@@ -190,10 +190,10 @@ mod tests {
         for topic in ["sensor-alerts.warning", "sensor-alerts.high", "sensor-alerts.critical"] {
             assert_eq!(test.emitted(topic).len(), 1, "{topic}");
         }
-        assert!(test.params(2, &json!({"high": 81})).unwrap_err().contains("critical"));
+        assert!(test.params(2, &json!({"high": 81})).unwrap_err().0.contains("critical"));
         for bad in [json!({"threshold": 101}), json!({"threshold": "x"}), json!({"treshold": 5})] {
             let error = test.params(2, &bad).unwrap_err();
-            assert!(error.contains("threshold") || error.contains("expected"), "{error}");
+            assert!(error.0.contains("threshold") || error.0.contains("expected"), "{error}");
         }
         assert_eq!(test.job().params_version(), 1);
     }

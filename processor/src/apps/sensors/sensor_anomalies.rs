@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(found(&mut test).last(), Some(&("humidity".to_owned(), "mad".to_owned())));
         for (bad, name) in [(json!({"ewma_alpha": 1}), "ewma_alpha"), (json!({"mad_size": 2}), "mad_size")] {
             let error = test.params(3, &bad).unwrap_err();
-            assert!(error.contains(name), "{error}");
+            assert!(error.0.contains(name), "{error}");
         }
     }
 
@@ -263,6 +263,6 @@ mod tests {
         assert!(!test.state_is_empty());
         test.watermark(2 * DAY);
         assert!(test.state_is_empty());
-        assert!(test.params(2, &json!({"ttl_days": 0})).unwrap_err().contains("ttl_days"));
+        assert!(test.params(2, &json!({"ttl_days": 0})).unwrap_err().0.contains("ttl_days"));
     }
 }

@@ -84,7 +84,7 @@ fn parameters_refuse_a_pattern_that_cannot_be_compiled() {
     let mut test = harness();
     let endless = Pattern::begin("first").not_followed_by("never");
     let error = test.params(1, &json!({"pattern": endless})).unwrap_err();
-    assert!(error.contains("pattern") && error.contains("give the pattern a `within`"), "{error}");
+    assert!(error.0.contains("pattern") && error.0.contains("give the pattern a `within`"), "{error}");
     let schema = test.job().descriptor().schema.to_string();
     assert!(schema.contains("not_followed_by") && schema.contains("starts_with"), "{schema}");
     test.record(&Letter('a'), 1);

@@ -4,6 +4,7 @@ use super::*;
 use crate::aggregate::Count;
 use crate::cep::{Json, Pattern};
 use crate::invariant::Violation;
+use crate::join::{JoinType, JoinWindows};
 use crate::params::NoParams;
 use crate::state::{decode, encode};
 use crate::stream::{Scope, Stream, job};
@@ -38,19 +39,41 @@ fn repartitioned() -> Box<dyn Job<Event>> {
     )
 }
 
-/// The entries of a job with one record at 5 in an open window.
-fn one_record(slide: i64) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let (mut test, mut entries) = (Harness::new(move || windows(slide)), Vec::new());
-    test.record(&(5, None), 5);
+fn joined() -> Box<dyn Job<Event>> {
+    let side =
+        || job::<Event, NoParams>("joined", "").source(|event: &Event| Some(event)).key_by(|_: &Event| "all");
+    side().window_join(side(), JoinWindows::tumbling(10).unwrap(), JoinType::Inner).to(|_| ("out", ""))
+}
+
+fn searched(pattern: fn() -> Pattern) -> Box<dyn Job<Json>> {
+    job::<Json, NoParams>("searched", "")
+        .source(|event: &Json| Some(event))
+        .key_by(|_| "all")
+        .pattern(move |_| pattern(), TimeDomain::Event)
+        .to(|_| ("out", ""))
+}
+
+/// The entries of each table of a job that has had one record at 5.
+type Entries = Vec<Vec<(Vec<u8>, Vec<u8>)>>;
+
+fn one_record<E: 'static>(job: impl Fn() -> Box<dyn Job<E>> + 'static, event: &E) -> Entries {
+    let (mut test, mut tables) = (Harness::new(job), Entries::new());
+    test.record(event, 5);
     test.job().tables(&mut |table| {
+        let mut entries = Vec::new();
         table.snapshot(&mut |key, value| entries.push((key.to_vec(), value.unwrap().to_vec())));
+        tables.push(entries);
     });
-    entries
+    tables
 }
 
 /// A job with that state, started at one watermark and taken to another.
-fn restored(mut job: Box<dyn Job<Event>>, entries: &[(Vec<u8>, Vec<u8>)], from: i64, to: i64) -> Stats {
-    job.tables(&mut |table| entries.iter().for_each(|(key, value)| table.load(key, Some(value)).unwrap()));
+fn restored<E>(mut job: Box<dyn Job<E>>, tables: &Entries, from: i64, to: i64) -> Stats {
+    let mut tables = tables.iter();
+    job.tables(&mut |table| {
+        let entries = tables.next().unwrap();
+        entries.iter().for_each(|(key, value)| table.load(key, Some(value)).unwrap());
+    });
     let mut effects = Effects::default();
     let mut at = |watermark: i64, act: &mut dyn FnMut(&mut Scope<'_>)| {
         let (watermark, effects) = (Watermark(watermark), &mut effects);
@@ -84,19 +107,35 @@ fn the_watermark_never_falls_before_a_repartition_topic_and_behind_it() {
 #[test]
 fn a_window_gives_nothing_after_it_was_closed() {
     for slide in [5, 10] {
-        let entries = one_record(slide);
+        let entries = one_record(move || windows(slide), &(5, None));
         assert_eq!(counted(&restored(windows(slide), &entries, 4, 50)), [], "{slide}");
         // The state is older than the watermark.
         let stats = restored(windows(slide), &entries, 40, 50);
         assert_eq!(stats.by_name.of(Violation::OutputForClosedWindow), stats.emitted, "{slide}");
     }
-    assert_eq!(counted(&restored(windows(10), &one_record(10), 40, 50)), [("output_for_closed_window", 1)]);
+    let entries = one_record(|| windows(10), &(5, None));
+    assert_eq!(counted(&restored(windows(10), &entries, 40, 50)), [("output_for_closed_window", 1)]);
+}
+
+#[test]
+fn a_join_and_a_pattern_hold_nothing_for_a_time_that_is_over() {
+    let of_join = one_record(joined, &(5, None));
+    let pattern = || Pattern::begin("first").followed_by("second").within(10);
+    let of_pattern = one_record(move || searched(pattern), &Json::default());
+    for (from, expected) in [(4, vec![]), (40, vec![("state_left_behind", 1)])] {
+        assert_eq!(counted(&restored(joined(), &of_join, from, 50)), expected, "join from {from}");
+        assert_eq!(
+            counted(&restored(searched(pattern), &of_pattern, from, 50)),
+            expected,
+            "pattern from {from}"
+        );
+    }
 }
 
 #[test]
 fn a_slice_belongs_to_a_specification() {
-    let mut entries = one_record(5);
-    for (key, _) in entries.iter_mut().filter(|(key, _)| key[1] == 2) {
+    let mut entries = one_record(|| windows(5), &(5, None));
+    for (key, _) in entries[0].iter_mut().filter(|(key, _)| key[1] == 2) {
         key[2] = 7;
     }
     let stats = restored(windows(5), &entries, 4, 50);
@@ -105,14 +144,7 @@ fn a_slice_belongs_to_a_specification() {
 
 #[test]
 fn a_pattern_in_force_can_be_compiled() {
-    let endless = || Pattern::begin("first").not_followed_by("never");
-    let mut test = Harness::new(move || {
-        job::<Json, NoParams>("endless", "")
-            .source(|event: &Json| Some(event))
-            .key_by(|_| "all")
-            .pattern(move |_| endless(), TimeDomain::Event)
-            .to(|_| ("out", ""))
-    });
+    let mut test = Harness::new(|| searched(|| Pattern::begin("first").not_followed_by("never")));
     assert_eq!(counted(&test.job().stats()), [("invalid_pattern", 1)]);
 }
 
