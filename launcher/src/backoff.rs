@@ -6,6 +6,8 @@ const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
 /// A process that lived this long was well: the next death starts over.
 const STABLE: Duration = Duration::from_secs(30);
+/// The same of a worker, which begins to work within a second or two.
+const STABLE_IF_EAGER: Duration = Duration::from_secs(5);
 
 /// Exponential: 0.2 s, 0.4 s, .. 10 s.
 #[derive(Debug, Clone)]
@@ -22,7 +24,7 @@ impl Backoff {
 
     /// The wait after a process that lived for `uptime`.
     pub fn after(&mut self, uptime: Duration) -> Duration {
-        if uptime >= STABLE {
+        if uptime >= if self.eager { STABLE_IF_EAGER } else { STABLE } {
             self.deaths = 0;
         }
         self.deaths = self.deaths.saturating_add(1);
@@ -62,6 +64,7 @@ mod tests {
     fn an_eager_one_comes_back_at_once_the_first_time() {
         let mut backoff = Backoff::new(true);
         assert_eq!(millis(&mut backoff, 0, 3), [0, 200, 400]);
+        assert_eq!(millis(&mut backoff, 6, 2), [0, 0]);
         backoff.reset();
         assert_eq!(millis(&mut backoff, 0, 1), [0]);
     }

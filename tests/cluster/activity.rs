@@ -3,10 +3,12 @@ use std::time::Duration;
 
 use millrace_tests::{Cluster, Outgoing, eventually, now_ms};
 use millrace_wire::topic;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value, json};
 
 /// The app lets records be this much out of order, ms.
 const OUT_OF_ORDERNESS_MS: i64 = 5_000;
+const CALL: Duration = Duration::from_secs(20);
 const PARIS: (f64, f64) = (48.86, 2.35);
 const KYOTO: (f64, f64) = (35.01, 135.75);
 const STRASBOURG: (f64, f64) = (48.57, 7.75);
@@ -41,19 +43,51 @@ fn mark(cluster: &Cluster, at_ms: i64) {
     cluster.kafka.write(topic::TRANSACTIONS, &all(&|user| payment(user, at_ms, 50.0)));
 }
 
+/// Waits until the app has read its streams.
+fn all_read(cluster: &Cluster) {
+    eventually("the processor has read everything", Duration::from_secs(120), || {
+        let lag = [topic::USER_EVENTS, topic::TRANSACTIONS]
+            .map(|t| cluster.kafka.lag(&topic::group("activity"), t));
+        if lag == [0, 0] { Ok(()) } else { Err(format!("lag {lag:?}")) }
+    });
+}
+
+/// Somebody keeps reference data in transactions. Their markers are at the end of the topic, and no reader is handed them: they
+/// do not keep streams waiting for reference data.
+#[test]
+fn reference_data_may_be_written_in_transactions() {
+    let cluster = Cluster::exclusive();
+    let name = format!("m-{}", now_ms());
+    let producer: BaseProducer =
+        cluster.kafka.config().clone().set("transactional.id", &name).create().unwrap();
+    producer.init_transactions(CALL).unwrap();
+    producer.begin_transaction().unwrap();
+    let merchant =
+        json!({"merchantId": name, "name": name, "category": "books", "country": "DE", "riskClass": "low"});
+    let merchant = merchant.to_string();
+    for partition in 0..topic::PARTITIONS {
+        let record = BaseRecord::to(topic::MERCHANTS).partition(partition).key(&name).payload(&merchant);
+        producer.send(record).unwrap();
+    }
+    producer.commit_transaction(CALL).unwrap();
+    cluster.workers().iter().for_each(|worker| cluster.kill_9(worker));
+    mark(&cluster, now_ms());
+    all_read(&cluster);
+    // A topic that ends with a record has no lag.
+    let again = |partition| {
+        let (key, value) = (name.clone(), merchant.clone().into_bytes());
+        Outgoing { key, value, partition: Some(partition) }
+    };
+    cluster.kafka.write(topic::MERCHANTS, &(0..topic::PARTITIONS).map(again).collect::<Vec<_>>());
+    cluster.wait_until_well(Duration::from_secs(60));
+}
+
 /// Each pattern of users and their cards raises its alert, once, with the records that it rests on, though every worker dies on
 /// the way. Everything spans less than a minute: a later test needs a watermark that is not far ahead of the clock.
 #[test]
 fn what_users_do_and_pay_raises_each_alert_once_with_its_evidence() {
     let cluster = Cluster::exclusive();
-    let all_read = || {
-        eventually("the processor has read everything", Duration::from_secs(120), || {
-            let lag = [topic::USER_EVENTS, topic::TRANSACTIONS]
-                .map(|t| cluster.kafka.lag(&topic::group("activity"), t));
-            if lag == [0, 0] { Ok(()) } else { Err(format!("lag {lag:?}")) }
-        });
-    };
-    all_read();
+    all_read(&cluster);
     cluster.api.set_params("activity.cart-abandonment", &json!({"within_s": 20}));
     let prefix = format!("activity-{}", now_ms());
     let user = |name: &str| format!("{prefix}-{name}");
@@ -91,7 +125,7 @@ fn what_users_do_and_pay_raises_each_alert_once_with_its_evidence() {
                 cluster.kill_9(&worker);
             }
         }
-        all_read();
+        all_read(&cluster);
     }
     mark(&cluster, base + 25_000 + OUT_OF_ORDERNESS_MS + 1);
 

@@ -204,6 +204,19 @@ impl Changelog {
         &self,
         topic: &str,
         spans: &[Span],
+        take: impl FnMut(Logged<'_>) -> Result<(), SessionError>,
+    ) -> Result<(), SessionError> {
+        let read = self.read_until_end(topic, spans, take);
+        self.clients.committed.unassign()?;
+        // An end that is told late must not be taken for one of the next topic, whose partitions have the same numbers.
+        while self.clients.committed.poll(Duration::ZERO).is_some() {}
+        read
+    }
+
+    fn read_until_end(
+        &self,
+        topic: &str,
+        spans: &[Span],
         mut take: impl FnMut(Logged<'_>) -> Result<(), SessionError>,
     ) -> Result<(), SessionError> {
         let mut left: BTreeMap<i32, i64> = BTreeMap::new();
@@ -242,9 +255,6 @@ impl Changelog {
                 return Err(SessionError::Kafka(anyhow!("{topic}/{partitions:?} can't be read")));
             }
         }
-        self.clients.committed.unassign()?;
-        // An end that is told late must not be taken for one of the next topic, whose partitions have the same numbers.
-        while self.clients.committed.poll(Duration::ZERO).is_some() {}
         Ok(())
     }
 

@@ -18,13 +18,14 @@ use super::assignment::{Assignment, Change, Generation, Membership};
 use super::comeback::Comeback;
 use super::environment::{AppMemory, Environment};
 use super::restart::SessionError;
-use super::restore::{Restorer, check_offsets};
+use super::restore::{Restored, Restorer, check_offsets};
 use super::status::Status;
 use super::tasks::{TaskState, Tasks, Told, next_offsets};
 use super::transaction::Transactions;
 
-/// How long a broker may take to answer.
-const CALL: Duration = Duration::from_secs(10);
+/// How long offsets may stay unknown, because a transaction of a former owner that has them is still open: longer than Kafka lets
+/// it be.
+const OFFSETS: Duration = Duration::from_secs(30);
 /// Records taken in a row, so that commits, commands and the other apps keep their time.
 const IN_A_ROW: usize = 500;
 /// Records between two looks at the clock, which is 5 % of the work if it is looked at with each.
@@ -75,6 +76,11 @@ impl Member {
         let work = Tasks::new(app, component);
         let consumer = Membership::new(consumer);
         Ok(Self { number, app, consumer, generation: None, work, comeback: Comeback::begin() })
+    }
+
+    /// The app's name.
+    pub fn name(&self) -> &'static str {
+        self.app.name()
     }
 
     /// Processes what is there, without waiting, until `enough`. Returns whether there was anything.
@@ -140,15 +146,21 @@ impl Member {
             }
         }
         // Waits for offsets of transactions that are being committed: isolation is read_committed.
-        let committed = self.consumer.committed_offsets(wanted, CALL)?;
+        let committed = self.consumer.committed_offsets(wanted, OFFSETS)?;
         let restorer = Restorer::new(self.app, env)?;
+        let restored = restorer.restore(partitions)?;
+        let mut unread = Vec::new();
+        for (number, source) in sources.iter().enumerate().filter(|(_, s)| s.kind == SourceKind::Reference) {
+            let next = |restored: &Restored| next_offsets(&*restored.task, sources).get(number).copied();
+            let read =
+                partitions.iter().zip(&restored).map(|(p, restored)| (*p, next(restored).unwrap_or(0)));
+            unread.push((source.topic, restorer.unread(source.topic, &read.collect::<Vec<_>>())?));
+        }
         let mut commits = Vec::new();
-        for (&partition, restored) in partitions.iter().zip(restorer.restore(partitions)?) {
+        for (&partition, restored) in partitions.iter().zip(restored) {
             check_offsets(&*restored.task, partition, &committed, &topics).map_err(SessionError::app(app))?;
-            let mut bootstrap = Vec::new();
-            for source in references() {
-                bootstrap.push((source.topic, restorer.end_of(source.topic, partition)?));
-            }
+            let bootstrap = unread.iter().filter_map(|(topic, ends)| Some((*topic, *ends.get(&partition)?)));
+            let bootstrap = bootstrap.collect();
             tracing::info!(recovery = ?restored.recovery, "task restored");
             // What was read is the next checkpoint's: then it need not be read again.
             let progressed = restored.recovery.changelog_records > 0;
@@ -229,9 +241,7 @@ impl Member {
     fn bootstrap(&mut self, partition: i32) -> Result<(), SessionError> {
         let Some(state) = self.work.tasks.get_mut(&partition) else { return Ok(()) };
         let read = state.task.offsets();
-        state
-            .bootstrap
-            .retain(|(topic, end)| !read.iter().any(|(t, offset)| t == topic && offset >= end) && *end > 0);
+        state.bootstrap.retain(|(topic, end)| !read.iter().any(|(t, offset)| t == topic && offset >= end));
         if state.bootstrap.is_empty() {
             let mut streams = TopicPartitionList::new();
             for source in self.app.sources().iter().filter(|source| source.kind != SourceKind::Reference) {

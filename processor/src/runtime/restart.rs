@@ -1,7 +1,10 @@
 //! What happens after a session or an app has failed.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +27,22 @@ impl SessionError {
     pub fn app<E: Into<anyhow::Error>>(app: &'static str) -> impl Fn(E) -> Self {
         move |error| Self::App { app, error: error.into() }
     }
+}
+
+/// Runs work of an app. A panic in it is a failure of the app and not of the process: the session ends, and what the panic
+/// left half done with it.
+///
+/// # Errors
+/// Those of the work, and a panic.
+pub fn of_app<T>(
+    app: &'static str,
+    work: impl FnOnce() -> Result<T, SessionError>,
+) -> Result<T, SessionError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Err(SessionError::app(app)(anyhow!("a panic, which is a bug: {}", text.unwrap_or("no message"))))
+    })
 }
 
 impl From<rdkafka::error::KafkaError> for SessionError {
@@ -158,6 +177,15 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_is_a_failure_of_its_app() {
+        let number = |text: &str| of_app("bank", || Ok(text.parse::<u8>().unwrap()));
+        assert_eq!(number("7").unwrap(), 7);
+        let error = number("seven").unwrap_err();
+        assert!(matches!(error, SessionError::App { app: "bank", .. }), "{error}");
+        assert!(error.to_string().contains("ParseIntError"), "{error}");
+    }
 
     #[test]
     fn kafka_is_tried_for_ever() {

@@ -2,6 +2,7 @@
 //! store and the changelog behind its stamp, and needs a checkpoint only without these.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::bail;
@@ -179,13 +180,23 @@ impl<'a> Restorer<'a> {
         found
     }
 
-    /// Where a reference topic ends now.
+    /// What partitions of a reference topic have beyond the offsets `read`: the offset behind the newest record. Those
+    /// that have none are left out. The markers of a transaction are no records: a topic may end with some.
     ///
     /// # Errors
     /// Kafka does not answer.
-    pub fn end_of(&self, topic: &str, partition: i32) -> Result<i64, SessionError> {
-        let (start, end) = self.changelog.bounds_of(topic, partition)?;
-        Ok(if start == end { 0 } else { end })
+    pub fn unread(&self, topic: &str, read: &[(i32, i64)]) -> Result<BTreeMap<i32, i64>, SessionError> {
+        let mut spans = Vec::new();
+        for &(partition, read) in read {
+            let (start, end) = self.changelog.bounds_of(topic, partition)?;
+            spans.push((partition, read.max(start), end));
+        }
+        let mut ends = BTreeMap::new();
+        self.changelog.read_of(topic, &spans, |record| {
+            ends.insert(record.partition, record.offset + 1);
+            Ok(())
+        })?;
+        Ok(ends)
     }
 }
 

@@ -12,7 +12,7 @@ use millrace_wire::topic;
 use super::assignment::Change;
 use super::environment::Environment;
 use super::member::Member;
-use super::restart::SessionError;
+use super::restart::{SessionError, of_app};
 use super::transaction::Transactions;
 use crate::store::TaskStore;
 
@@ -135,19 +135,25 @@ impl<'a, 'e> Session<'a, 'e> {
             let Some(member) = self.members.get_mut(number) else { continue };
             // The processing-time clock moves between records, never within one.
             let clock = Input::ProcessingTime(clock::now_ms());
-            let _ = member.work.step_all(clock, &mut self.transactions)?;
+            let (app, transactions) = (member.name(), &mut self.transactions);
             let enough = |transactions: &Transactions| {
                 Self::left(transactions, interval).is_some_and(|left| left.is_zero())
             };
-            found |= member.poll(&mut self.transactions, enough)?;
+            found |= of_app(app, || {
+                let _ = member.work.step_all(clock, transactions)?;
+                member.poll(transactions, enough)
+            })?;
             let changes = member.changes();
             self.assignment(number, changes)?;
         }
+        let waiting = Instant::now();
         if !found {
             let left = Self::left(&self.transactions, interval).unwrap_or(IDLE_WAIT);
-            let waiting = Instant::now();
             std::thread::park_timeout(left.min(IDLE_WAIT));
-            self.env.status.waited(waiting.elapsed(), self.transactions.take_backpressured());
+        }
+        let (idle, backpressured) = (waiting.elapsed(), self.transactions.take_backpressured());
+        if !found || !backpressured.is_zero() {
+            self.env.status.waited(idle, backpressured);
         }
         Ok(())
     }
@@ -170,7 +176,8 @@ impl<'a, 'e> Session<'a, 'e> {
                 // The app does not run; it gets them when it is started.
                 continue;
             };
-            let refused = member.apply(memory, &job, &mut self.transactions)?;
+            let transactions = &mut self.transactions;
+            let refused = of_app(member.name(), || member.apply(memory, &job, transactions))?;
             if refused.is_some() {
                 memory.params.remove(&job);
             }
@@ -211,7 +218,8 @@ impl<'a, 'e> Session<'a, 'e> {
                 Change::Assigned(partitions, generation) => {
                     member.generation = Some(generation);
                     if let Some(memory) = self.env.apps.get(member.number) {
-                        member.assigned(self.env, memory, &partitions, &mut self.transactions)?;
+                        let (env, transactions) = (&*self.env, &mut self.transactions);
+                        of_app(member.name(), || member.assigned(env, memory, &partitions, transactions))?;
                     }
                     self.tell_figures();
                 }
@@ -228,7 +236,8 @@ impl<'a, 'e> Session<'a, 'e> {
         let started = Instant::now();
         let mut moved = Vec::new();
         for (number, member) in self.members.iter_mut().enumerate() {
-            if let Some(prepared) = member.work.prepare(&mut self.transactions)? {
+            let transactions = &mut self.transactions;
+            if let Some(prepared) = of_app(member.name(), || member.work.prepare(transactions))? {
                 moved.push((number, prepared));
             }
         }
