@@ -192,7 +192,7 @@ fn check(threshold: f64, min_scale: f64, warm_up: u64, least: u64, most: u64) ->
 ///     outlier: Mad,
 /// }
 /// let change = serde_json::json!({"outlier": {"size": 2}});
-/// assert!(merge::<Watch>(change.as_object().unwrap()).err().unwrap().contains("3 to 4096"));
+/// assert!(merge::<Watch>(change.as_object().unwrap()).err().unwrap().0.contains("3 to 4096"));
 /// ```
 ///
 /// # Errors
