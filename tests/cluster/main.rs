@@ -31,4 +31,5 @@ mod search;
 mod spec_examples;
 mod terminal;
 mod throughput;
+mod transactions;
 mod windows;

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millrace_tests::{Cluster, Message, Outgoing, eventually, now_ms};
+use millrace_tests::{Cluster, Message, Outgoing, eventually, now_ms, signal};
 use millrace_wire::api::Ledger;
+use millrace_wire::telemetry::WorkerState;
 use millrace_wire::{fork, topic};
 use serde_json::{Value, json};
 
@@ -192,4 +193,38 @@ fn a_fork_runs_beside_its_app_from_the_savepoint_on() {
     assert!(!left.contains(&fork), "{left}");
     assert!(!cluster.millrace(&["savepoint", "list"], &[]).contains(&fork));
     assert!(!ledger_is_balanced());
+}
+
+/// An app whose state can't be read is tried again as the restart strategy says, then it is FAILED, with the reason. The others
+/// go on.
+#[test]
+fn an_app_that_can_not_be_restored_fails_alone() {
+    let cluster = Cluster::exclusive();
+    cluster.quiet();
+    let at = now_ms();
+    let (prefix, fork) = (format!("broken-{at}"), format!("commerce.b{at}"));
+    cluster.millrace(&["savepoint", "create", &prefix, "--app", "commerce"], &[]);
+    cluster.millrace(&["savepoint", "fork", &prefix, &fork], &[]);
+    cluster.wait_until_well(Duration::from_secs(60));
+    // The first byte of an entry's name is the version of its format.
+    let unknown = Outgoing { key: "?".to_owned(), value: b"?".to_vec(), partition: Some(0) };
+    cluster.kafka.write(&topic::changelog(&fork), &[unknown]);
+    let start = cluster.kafka.ends(topic::CUSTOMER_TOTALS);
+    // Nobody waits until they are well again: they never are.
+    let pids = cluster.pids();
+    for worker in cluster.workers() {
+        signal("KILL", &pids[&worker].to_string());
+    }
+    give(&cluster, &prefix, 0..CUSTOMERS);
+    eventually("the fork is FAILED", Duration::from_secs(120), || {
+        let workers = cluster.api.overview().workers;
+        let states: Vec<_> = workers.into_iter().map(|worker| worker.state).collect();
+        let says_why = |error: &str| error.contains("version 63");
+        let failed = |state: &WorkerState| matches!(state, WorkerState::Failed { error } if says_why(error));
+        if states.iter().any(failed) { Ok(()) } else { Err(format!("{states:?}")) }
+    });
+    give(&cluster, &prefix, CUSTOMERS..CUSTOMERS * 2);
+    assert_eq!(totals(&cluster, &prefix, &start).len() as u64, CUSTOMERS * 2);
+    cluster.millrace(&["savepoint", "unfork", &fork], &[]);
+    cluster.wait_until_well(Duration::from_secs(60));
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millrace_tests::{Cluster, Stage, eventually};
+use millrace_tests::{Cluster, Outgoing, Stage, eventually};
 use millrace_wire::result::SensorAverage;
 use millrace_wire::topic;
 
@@ -92,4 +92,45 @@ fn kill_9_of_the_indexer_loses_and_doubles_no_document() {
     stage.close(4);
     stage.settle(Duration::from_secs(60));
     indexed(&cluster, &stage, Duration::from_secs(120));
+}
+
+/// What Elasticsearch can't take goes to the dead letters as it is, with the reason. Results in the same batches are stored, and the
+/// indexer goes on.
+#[test]
+fn what_elasticsearch_refuses_goes_to_the_dead_letters() {
+    let cluster = Cluster::exclusive();
+    let stage = Stage::new(&cluster, "refused", 2);
+    let rejected = || cluster.api.overview().indexer.map_or(0, |indexer| indexer.rejected_total);
+    let before = rejected();
+    let bad = [("text", "no document"), ("time", r#"{"timestamp": "when?"}"#)];
+    let bad = bad.map(|(name, value)| Outgoing {
+        key: format!("{}{name}", stage.prefix),
+        value: value.as_bytes().to_vec(),
+        partition: None,
+    });
+    stage.write(&stage.input(40, 4, 1_000));
+    cluster.kafka.write(topic::MILESTONES, &bad);
+    stage.close(4);
+    stage.settle(Duration::from_secs(60));
+    indexed(&cluster, &stage, Duration::from_secs(60));
+    eventually("both are dead letters", Duration::from_secs(30), || {
+        let mut letters = stage.since(topic::DEAD_LETTERS);
+        letters.retain(|letter| letter.key.starts_with(&stage.prefix));
+        letters.sort_by(|a, b| a.key.cmp(&b.key));
+        let found: Vec<_> = letters.iter().map(|letter| (&letter.key, &letter.value)).collect();
+        if found.len() < bad.len() {
+            return Err(format!("{found:?}"));
+        }
+        assert_eq!(found, bad.each_ref().map(|bad| (&bad.key, &bad.value)));
+        for letter in &letters {
+            let header = |name: &str| letter.headers.get(name).map_or("", String::as_str);
+            assert_eq!((header("error-kind"), header("source-topic")), ("rejected", topic::MILESTONES));
+            assert!(!header("error-text").is_empty(), "{letter:?}");
+        }
+        Ok(())
+    });
+    eventually("the page counts them", Duration::from_secs(15), || match rejected() - before {
+        2 => Ok(()),
+        others => Err(format!("{others}")),
+    });
 }

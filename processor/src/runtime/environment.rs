@@ -35,6 +35,8 @@ pub struct Environment<'a> {
     pub shutdown: &'a Shutdown,
     /// Commands as they come.
     pub commands: mpsc::Receiver<Versioned>,
+    /// Where they come from; `None` once those so far are known and the later ones are followed.
+    pub unheard: Option<mpsc::Sender<Versioned>>,
     /// The apps.
     pub apps: Vec<AppMemory>,
     /// Of changelogs, once one was read.
@@ -109,10 +111,11 @@ impl<'a> Environment<'a> {
         (store, disk): (&'a Store, Option<&'a Disk>),
         runtime: &'a tokio::runtime::Handle,
         (status, shutdown): (&'a Arc<Status>, &'a Shutdown),
-        commands: mpsc::Receiver<Versioned>,
     ) -> Self {
+        let (send, commands) = mpsc::channel();
         let apps = apps.iter().map(|&app| AppMemory::new(app, args.restart_strategy)).collect();
-        Self { args, store, disk, runtime, status, shutdown, commands, apps, clients: OnceCell::new() }
+        let (unheard, clients) = (Some(send), OnceCell::new());
+        Self { args, store, disk, runtime, status, shutdown, commands, unheard, apps, clients }
     }
 
     /// What changelogs are read with.

@@ -27,6 +27,7 @@ pub(crate) mod transaction;
 mod worker;
 
 pub use assignment::{Assignment, Change, Generation, Membership};
-pub use restart::Strategy;
+pub use restart::{SessionError, Strategy};
 pub use status::Status;
+pub use transaction::Transactions;
 pub use worker::run;

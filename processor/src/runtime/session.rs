@@ -1,10 +1,12 @@
 //! One life of the producer, and of the consumers and tasks whose work it commits.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use millrace_core::Input;
 use millrace_service::clock;
+use millrace_service::control::{self, Versioned};
 use millrace_wire::control::Command;
 use millrace_wire::telemetry::Ack;
 use millrace_wire::topic;
@@ -29,6 +31,8 @@ const PER_COMMIT: u32 = 3;
 const LONGEST: Duration = Duration::from_secs(2);
 /// How long a transaction may be open: what Kafka waits for a worker that is gone.
 const TRANSACTION: Duration = Duration::from_secs(15);
+/// How long Kafka may take to give the commands so far, before the next try.
+const CONTROL: Duration = Duration::from_secs(10);
 /// How often figures are handed to telemetry.
 const FIGURES_EVERY: Duration = Duration::from_millis(150);
 
@@ -42,26 +46,46 @@ pub struct Session<'a, 'e> {
     figures_told: Instant,
 }
 
+fn joined<T>(ended: std::thread::Result<Result<T, SessionError>>) -> Result<T, SessionError> {
+    ended.unwrap_or_else(|_| Err(SessionError::Kafka(anyhow!("a thread of the session's start panicked"))))
+}
+
 impl<'a, 'e> Session<'a, 'e> {
     /// Connects. This ends a transaction that a former life has left open.
     ///
     /// # Errors
     /// Kafka does not answer, or refuses.
     pub fn start(env: &'e mut Environment<'a>) -> Result<Self, SessionError> {
-        // Ending what was left open takes a second, in which the apps join their groups and the other clients connect. What
-        // is committed is asked for only afterwards.
+        // Ending what was left open takes a second, in which the apps join their groups, the other clients connect and the
+        // commands so far are read. What is committed is asked for only afterwards.
         let mut members = Vec::new();
         Self::start_apps(env, &mut members)?;
         let changelogs: Vec<_> = env.apps.iter().map(|memory| topic::changelog(memory.app.name())).collect();
-        let (kafka, component) = (&env.args.kafka, env.args.component());
-        let transactions = std::thread::scope(|scope| {
+        let (kafka, component, shutdown) = (&env.args.kafka, env.args.component(), env.shutdown);
+        let follow = |send: mpsc::Sender<Versioned>| {
+            let apply = move |command| {
+                // The worker is gone only when the process stops.
+                let _ = send.send(command);
+            };
+            control::follow(kafka, component, CONTROL, shutdown.clone(), apply).map_err(SessionError::Kafka)
+        };
+        let unheard = env.unheard.clone();
+        let (heard, started) = std::thread::scope(|scope| {
             let started =
                 scope.spawn(|| Transactions::start(kafka, component, changelogs.clone(), TRANSACTION));
+            let heard = unheard.map(|send| scope.spawn(move || follow(send)));
             let connected = env.clients().and_then(|clients| clients.connect(&changelogs));
-            let started =
-                started.join().map_err(|_| SessionError::Kafka(anyhow!("the producer's start panicked")))?;
-            connected.and(started)
-        })?;
+            let started = joined(started.join());
+            (heard.map(|heard| joined(heard.join())), connected.and(started))
+        });
+        // These are heard once, whatever becomes of the rest.
+        if let Some(heard) = heard {
+            for command in heard? {
+                env.remember(command);
+            }
+            env.unheard = None;
+        }
+        let transactions = started?;
         Ok(Self { env, transactions, members, commit: Duration::ZERO, figures_told: Instant::now() })
     }
 

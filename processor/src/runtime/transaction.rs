@@ -158,8 +158,11 @@ impl Transactions {
         if self.outbox.put(record) { self.hand_over() } else { Ok(()) }
     }
 
-    /// Gives everything added so far to the client.
-    fn hand_over(&mut self) -> Result<(), SessionError> {
+    /// Gives everything added so far to the client, which sends it.
+    ///
+    /// # Errors
+    /// The producer refuses a record.
+    pub fn hand_over(&mut self) -> Result<(), SessionError> {
         let mut outbox = std::mem::take(&mut self.outbox);
         let sent = outbox.empty(|record| self.produce(record));
         self.outbox = outbox;

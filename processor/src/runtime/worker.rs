@@ -1,10 +1,9 @@
 //! A worker process: the thread that works, and the tasks that tell about it.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace_core::Application;
-use millrace_service::control::{self, Versioned};
 use millrace_service::{Shutdown, http, log, telemetry};
 use millrace_wire::telemetry::WorkerState;
 
@@ -17,9 +16,6 @@ use crate::checkpoint::Store;
 use crate::config::RunArgs;
 use crate::savepoint;
 use crate::store::Disk;
-
-/// How long Kafka may take to give the commands so far, before the next try.
-const CONTROL: Duration = Duration::from_secs(30);
 
 /// Runs until asked to stop.
 ///
@@ -106,28 +102,7 @@ fn work(
     status: &Arc<Status>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let (send, commands) = mpsc::channel::<Versioned>();
-    let initial = loop {
-        let send = send.clone();
-        let apply = move |command| {
-            // The worker is gone only when the process stops.
-            let _ = send.send(command);
-        };
-        match control::follow(&args.kafka, args.component(), CONTROL, shutdown.clone(), apply) {
-            Ok(initial) => break initial,
-            Err(error) => {
-                tracing::warn!("{error:#}");
-                status.set_states(&WorkerState::Retrying { error: format!("{error:#}") });
-            }
-        }
-        if shutdown.requested() {
-            return Ok(());
-        }
-    };
-    let mut env = Environment::new(args, apps, (store, disk), runtime, (status, shutdown), commands);
-    for command in initial {
-        env.remember(command);
-    }
+    let mut env = Environment::new(args, apps, (store, disk), runtime, (status, shutdown));
     let mut backoff = Backoff::default();
     while !shutdown.requested() {
         let started = Instant::now();
