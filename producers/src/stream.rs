@@ -23,7 +23,7 @@ use crate::{Generator, Record};
 /// How often the thread looks what is due. A command wakes it at once.
 ///
 /// Each tick makes a request per partition, which costs the brokers more than the events in it.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(100);
 /// Events sent before the thread looks at commands again.
 const AT_MOST: u64 = 10_000;
 /// A tick sends when all of the one before is acknowledged, or after so long: a partition that is away must not stop the

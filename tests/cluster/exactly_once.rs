@@ -55,3 +55,40 @@ fn kill_9_in_the_middle_loses_and_doubles_nothing() {
     let late = stage.since(topic::LATE_EVENTS).iter().filter(|m| ours(m)).count();
     assert_eq!(late, 0, "nothing of this input is late for its windows");
 }
+
+/// A worker that stops gives its partitions to the others and the state goes with them; one that starts takes some back.
+#[test]
+fn workers_that_stop_and_start_lose_and_double_nothing() {
+    let cluster = Cluster::exclusive();
+    let stage = Stage::new(&cluster, "scale", 2);
+    let workers = cluster.workers();
+    let number = workers.last().and_then(|worker| worker.strip_prefix("processor-")).unwrap();
+    let stays = &workers[0];
+    assert!(workers.len() > 1, "{workers:?}");
+    let partitions_of = |worker: &str| {
+        let workers = cluster.api.overview().workers;
+        workers.iter().find(|w| w.component == worker).map_or(0, |w| w.partitions.len())
+    };
+    let all = partitions_of(stays) + partitions_of(workers.last().unwrap());
+    let input = stage.input(SENSORS, WINDOWS, READINGS);
+    let mut chunks = input.chunks(input.len().div_ceil(3));
+    let mut write = |stage: &Stage<'_>| stage.write(chunks.next().unwrap());
+    write(&stage);
+    cluster.millrace(&["worker", "stop", number], &[]);
+    eventually("the others have its partitions", Duration::from_secs(60), || match partitions_of(stays) {
+        some if some == all => Ok(()),
+        some => Err(format!("{some} of {all}")),
+    });
+    write(&stage);
+    cluster.millrace(&["worker", "start", number], &[]);
+    write(&stage);
+    eventually("it has taken some back", Duration::from_secs(60), || match partitions_of(stays) {
+        some if some < all => Ok(()),
+        some => Err(format!("{some} of {all}")),
+    });
+    stage.close(WINDOWS);
+    let averages = stage.settle(Duration::from_secs(120));
+    let counted: u64 = averages.values().map(|a| a.count).sum();
+    assert_eq!(counted, READINGS, "every reading is in exactly one window of this size");
+    cluster.wait_until_well(Duration::from_secs(60));
+}

@@ -69,7 +69,11 @@ fn a_transaction_that_hangs_is_shown_and_ended_by_kafka() {
     eventually("the page tells of it", Duration::from_secs(25), || {
         let problems = cluster.api.overview().problems;
         let tells = |text: &str| text.contains("readers of committed records") && text.contains(TOPIC);
-        if problems.iter().any(|problem| tells(&problem.text)) { Ok(()) } else { Err(format!("{problems:?}")) }
+        if problems.iter().any(|problem| tells(&problem.text)) {
+            Ok(())
+        } else {
+            Err(format!("{problems:?}"))
+        }
     });
     cluster.wait_until_well(Duration::from_secs(60));
     let error = commit(&mut hanging).unwrap_err();

@@ -126,6 +126,9 @@ pub async fn measure(
     let newest = (0..topic::PARTITIONS)
         .filter_map(|partition| checkpoints.iter().rev().find(|one| one.partition == partition))
         .map(|one| one.bytes as f64 / 1e6);
+    let (newest, restored) = (newest.sum::<f64>(), percentile(&restores, 0.50));
+    // A task on disk goes on from what it has there.
+    let from_checkpoints = restored.filter(|ms| backend == StateBackend::Memory && *ms > 0.0);
     let folder = stage.state_dir(&format!("{}1", millrace_wire::bench::PREFIX));
     let disk = (backend == StateBackend::Disk).then(|| bytes(&folder)).transpose()?;
     if disk.is_some() {
@@ -146,8 +149,9 @@ pub async fn measure(
         p99_ms: percentile(&latencies, 0.99),
         checkpoint_ms: percentile(&durations, 0.50),
         blocked_ms: checkpoints.iter().map(|one| one.blocked_ms).max_by(f64::total_cmp),
-        checkpoint_mb: Some(newest.sum()),
-        restore_ms: percentile(&restores, 0.50),
+        checkpoint_mb: Some(newest),
+        restore_ms: restored,
+        restore_mb_per_s: from_checkpoints.map(|ms| newest / ms * 1_000.0),
         back_ms: percentile(&times, 0.50),
         disk_mb: disk.map(|bytes| bytes as f64 / 1e6),
         ..Measurement::of(&name).warm(Warm::of(&samples, input.records, 0.0))

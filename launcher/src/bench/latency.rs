@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn only_events_of_the_measured_time_count() {
-        let seen =
-            [(99, 150.0), (100, 180.0), (150, 151.5), (200, 201.0)].map(|(created, at)| Seen { created, at });
+        let seen = [(99, 150.0), (100, 180.0), (150, 151.5), (200, 201.0)];
+        let seen = seen.map(|(created, at)| Seen { created, at, partition: 0 });
         assert_eq!(latencies(&seen, 100, 200), [1.5, 80.0]);
     }
 }

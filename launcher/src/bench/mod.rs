@@ -100,7 +100,7 @@ async fn measure(stage: &mut Stage, options: &Options, report: &mut Report) -> R
         }
     }
     if wants(Part::Recovery) {
-        report.add(recovery::measure(stage, options).await?);
+        recovery::measure(stage, options).await?.into_iter().for_each(|measured| report.add(measured));
     }
     if wants(Part::Backends) {
         for &keys in &options.sizes {

@@ -10,7 +10,7 @@ pub enum Part {
     CatchUp,
     /// From the creation of an event to its committed result
     Latency,
-    /// From kill -9 of a worker to the first new committed result
+    /// From kill -9 of a worker to the first new committed result; the pause when a second worker comes and goes
     Recovery,
     /// Catch-up with one worker and with two
     Scaling,

@@ -142,6 +142,8 @@ pub struct Seen {
     pub created: i64,
     /// By the clock of this machine, which made the event too.
     pub at: f64,
+    /// Partition of the result.
+    pub partition: i32,
 }
 
 /// Reads a result topic, `read_committed`, from its end as it is now.
@@ -167,7 +169,7 @@ impl Reader {
                 let at = now_ms();
                 let result: Result = serde_json::from_slice(message.payload().unwrap_or_default())
                     .with_context(|| format!("a result of {} has no timestamp", message.topic()))?;
-                locked(&told).push(Seen { created: result.timestamp, at });
+                locked(&told).push(Seen { created: result.timestamp, at, partition: message.partition() });
             }
             Ok(())
         })?;

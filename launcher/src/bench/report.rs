@@ -67,6 +67,15 @@ pub struct Measurement {
     /// Median time from a kill to the first new committed result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub back_ms: Option<f64>,
+    /// The longest that a partition went without a new committed result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_ms: Option<f64>,
+    /// The same in as long a time before, with nothing done to the workers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usual_pause_ms: Option<f64>,
+    /// Bytes of the checkpoints that are restored, by the time that it takes, 10^6 bytes per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore_mb_per_s: Option<f64>,
     /// State in the worker's folder, 10^6 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_mb: Option<f64>,
@@ -139,7 +148,7 @@ fn table(measured: &[Measurement]) -> Vec<String> {
     fn thousands(value: Option<f64>) -> Option<String> {
         number(value.map(|value| value / 1_000.0), 0)
     }
-    const COLUMNS: [(&str, Cell); 18] = [
+    const COLUMNS: [(&str, Cell); 21] = [
         ("measured", |m| Some(m.name.clone())),
         ("records", |m| m.records.map(|n| n.to_string())),
         ("results", |m| m.results.map(|n| n.to_string())),
@@ -156,7 +165,10 @@ fn table(measured: &[Measurement]) -> Vec<String> {
         ("blocked ms", |m| number(m.blocked_ms, 1)),
         ("checkpoint MB", |m| number(m.checkpoint_mb, 1)),
         ("restore ms", |m| number(m.restore_ms, 0)),
+        ("restore MB/s", |m| number(m.restore_mb_per_s, 0)),
         ("back ms", |m| number(m.back_ms, 0)),
+        ("pause ms", |m| number(m.pause_ms, 0)),
+        ("usual pause ms", |m| number(m.usual_pause_ms, 0)),
         ("disk MB", |m| number(m.disk_mb, 1)),
     ];
     let mut lines = vec![String::new(); measured.len() + 1];

@@ -105,10 +105,10 @@ impl Kafka {
     /// Waits until the input that is in the log now has been processed.
     pub async fn processed(&self, patience: Duration) -> Result<()> {
         self.blocking(move |kafka| {
-            for (group, topic) in PROCESSING {
-                kafka.until_reached(&(group, topic, kafka.ends(topic)?), patience)?;
-            }
-            Ok(())
+            // Of one moment: what is written while one group is waited for is not what the other is waited for.
+            let targets = PROCESSING.map(|(group, topic)| Ok((group, topic, kafka.ends(topic)?)));
+            let targets: Vec<Target> = targets.into_iter().collect::<Result<_>>()?;
+            targets.iter().try_for_each(|target| kafka.until_reached(target, patience))
         })
         .await
     }
@@ -116,10 +116,9 @@ impl Kafka {
     /// Waits until the results that are in the log now are indexed.
     pub async fn indexed(&self, patience: Duration) -> Result<()> {
         self.blocking(move |kafka| {
-            for topic in RESULTS {
-                kafka.until_reached(&(topic::INDEXER_GROUP, topic, kafka.visible_ends(topic)?), patience)?;
-            }
-            Ok(())
+            let targets = RESULTS.map(|topic| Ok((topic::INDEXER_GROUP, topic, kafka.visible_ends(topic)?)));
+            let targets: Vec<Target> = targets.into_iter().collect::<Result<_>>()?;
+            targets.iter().try_for_each(|target| kafka.until_reached(target, patience))
         })
         .await
     }

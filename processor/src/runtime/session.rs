@@ -13,7 +13,7 @@ use millrace_wire::topic;
 
 use super::assignment::Change;
 use super::environment::Environment;
-use super::member::Member;
+use super::member::{self, Member};
 use super::restart::{SessionError, of_app};
 use super::transaction::Transactions;
 use crate::store::TaskStore;
@@ -97,6 +97,9 @@ impl<'a, 'e> Session<'a, 'e> {
         let result = self.work();
         if self.transactions.abort() {
             self.env.status.aborted();
+        }
+        if self.env.shutdown.requested() {
+            member::leave(self.env, self.members);
         }
         result
     }
