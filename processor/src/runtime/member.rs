@@ -65,8 +65,8 @@ fn subscribe(consumer: &BaseConsumer<Assignment>, app: &'static dyn Application)
     Ok(consumer.subscribe(&topics)?)
 }
 
-/// Leaves the groups, for a worker that stops: others need not wait until it counts as dead. A client can't say that a static
-/// member leaves. So each comes back once, as a member that counts as dead soon, and is not heard of again.
+/// Leaves the groups, for a worker that stops: others need not wait until it counts as dead. A client that ends does not say
+/// that a static member leaves. So each comes back once, as a member that counts as dead soon, and is not heard of again.
 pub fn leave(env: &Environment<'_>, members: Vec<Member>) {
     let apps: Vec<_> = members.iter().map(|member| member.app).collect();
     drop(members);
