@@ -9,14 +9,24 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::cluster::Cluster;
 
+/// One question to the brokers.
+const CALL: Duration = Duration::from_secs(10);
+
 /// Creates the missing topics; their names. Repeats what fails until `patience` is over.
 pub async fn setup(cluster: &Cluster, patience: Duration) -> Result<Vec<String>> {
     let catalogue = topic::catalogue();
     let deadline = Instant::now() + patience;
     let mut created = Vec::new();
     loop {
-        let settings: Vec<_> = catalogue.iter().map(Topic::settings).collect();
-        let new: Vec<_> = catalogue
+        // Mostly there is none: a cluster that comes back need not have a controller that answers yet.
+        let known = cluster.topics(CALL).await.unwrap_or_default();
+        let is_missing = |topic: &&Topic| !known.iter().any(|known| known.name == topic.name);
+        let missing: Vec<&Topic> = catalogue.iter().filter(is_missing).collect();
+        if missing.is_empty() {
+            return Ok(created);
+        }
+        let settings: Vec<_> = missing.iter().map(|topic| topic.settings()).collect();
+        let new: Vec<_> = missing
             .iter()
             .zip(&settings)
             .map(|(topic, settings)| NewTopic {
@@ -26,9 +36,7 @@ pub async fn setup(cluster: &Cluster, patience: Duration) -> Result<Vec<String>>
                 config: settings.iter().map(|(key, value)| (*key, value.as_str())).collect(),
             })
             .collect();
-        let options = AdminOptions::new()
-            .request_timeout(Some(Duration::from_secs(10)))
-            .operation_timeout(Some(Duration::from_secs(10)));
+        let options = AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL));
         let mut problems = Vec::new();
         match cluster.admin().create_topics(&new, &options).await {
             Err(error) => problems.push(error.to_string()),
