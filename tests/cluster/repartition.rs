@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millrace_tests::{Cluster, Message, Outgoing, eventually, now_ms, tasks};
+use millrace_tests::{Cluster, Message, Outgoing, eventually, now_ms};
 use millrace_wire::event::Order;
 use millrace_wire::result::{CategoryStats, HourlySales, Milestone};
 use millrace_wire::{Timestamp, topic};
@@ -68,15 +68,6 @@ fn what_is_keyed_otherwise_than_its_source_is_exact_too() {
             order(number, category, amount, at)
         })
         .collect();
-    // No window waits for a task that is idle when the others go on: each has something to read.
-    let opening = (0..topic::PARTITIONS)
-        .map(|partition| Outgoing { partition: Some(partition), ..order(0, "opening", 1, base) });
-    cluster.kafka.write(topic::ORDERS, &opening.collect::<Vec<_>>());
-    eventually("no task is idle", Duration::from_secs(60), || {
-        let tasks = tasks(&cluster.kafka, "commerce");
-        let idle: Vec<i32> = tasks.values().filter(|task| task.idle).map(|task| task.partition).collect();
-        if idle.is_empty() { Ok(()) } else { Err(format!("{idle:?}")) }
-    });
     for chunk in input.chunks(input.len() / 2) {
         cluster.kafka.write(topic::ORDERS, chunk);
         for worker in cluster.workers() {
