@@ -133,6 +133,11 @@ impl Task for ForkTask {
         self.task.start();
     }
 
+    fn resume(&mut self, unread: &[&str]) {
+        // Streams are the original's.
+        self.task.resume(unread);
+    }
+
     fn offsets(&self) -> Vec<(&'static str, i64)> {
         let ours = |(topic, next)| Some((translated(topic, self.theirs, self.ours)?, next));
         self.task.offsets().into_iter().filter_map(ours).collect()

@@ -232,6 +232,13 @@ impl Member {
         }
         // Asked before a transaction may be open, which does not wait for answers.
         let ahead = restorer.ahead(partitions)?;
+        for (partition, state) in &mut self.work.tasks {
+            let unread = sources.iter().zip(&state.next).filter_map(|(source, next)| {
+                let end = ahead.get(&(*partition, source.topic))?;
+                (next < end).then_some(source.topic)
+            });
+            state.task.resume(&unread.collect::<Vec<_>>());
+        }
         for job in memory.params.keys() {
             // Refused ones have been acknowledged as such when they came.
             let _ = self.apply(memory, job, transactions)?;

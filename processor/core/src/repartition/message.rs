@@ -25,6 +25,8 @@ pub enum Message<'a> {
         watermark: Watermark,
         /// It does not hold the others up.
         idle: bool,
+        /// It has just come back and does not know who is idle: those that are say so again.
+        asks: bool,
     },
 }
 
@@ -43,18 +45,28 @@ struct Envelope<'a, T> {
     watermark: Option<i64>,
     #[serde(default)]
     idle: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    asks: bool,
 }
 
 /// A record, to be written.
 pub(super) fn record<T: Serialize>(at: EventTime, origin: Option<Origin>, record: &T) -> impl Serialize {
     let origin = origin.map(|o| (o.topic, o.partition, o.offset));
-    Envelope { at: Some(at.0), origin, record: Some(record), from: None, watermark: None, idle: false }
+    Envelope {
+        at: Some(at.0),
+        origin,
+        record: Some(record),
+        from: None,
+        watermark: None,
+        idle: false,
+        asks: false,
+    }
 }
 
 /// A marker, to be written.
-pub(crate) fn progress(from: i32, watermark: Watermark, idle: bool) -> impl Serialize {
+pub(crate) fn progress(from: i32, watermark: Watermark, idle: bool, asks: bool) -> impl Serialize {
     let watermark = watermark.get();
-    Envelope::<()> { at: None, origin: None, record: None, from: Some(from), watermark, idle }
+    Envelope::<()> { at: None, origin: None, record: None, from: Some(from), watermark, idle, asks }
 }
 
 impl<'a> Message<'a> {
@@ -65,14 +77,14 @@ impl<'a> Message<'a> {
     pub fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let envelope: Envelope<'a, &'a RawValue> =
             serde_json::from_slice(bytes).map_err(|e| format!("not of a repartition topic: {e}"))?;
-        let Envelope { at, origin, record, from, watermark, idle } = envelope;
+        let Envelope { at, origin, record, from, watermark, idle, asks } = envelope;
         match (at, record, from) {
             (Some(at), Some(record), _) => {
                 Ok(Self::Record { at: EventTime(at), origin, record: record.get() })
             }
             (_, None, Some(from)) => {
                 let watermark = watermark.map_or(Watermark::NONE, Watermark);
-                Ok(Self::Progress { from, watermark, idle })
+                Ok(Self::Progress { from, watermark, idle, asks })
             }
             _ => Err("not of a repartition topic: neither a record nor a marker".into()),
         }

@@ -12,8 +12,9 @@
 //! processing time, and the second stage merges what all tasks say ([`Valve`](crate::watermark::Valve)). Its windows
 //! close when the slowest task that is not idle has passed their end.
 //!
-//! What is in time for the first stage is in time for the second, unless its task was idle and comes back: a task's
-//! records and markers keep their order.
+//! What is in time for the first stage is in time for the second, unless its task was idle and others were faster to go
+//! on: a task's records and markers keep their order. A task that was away asks, and waits until those that it knows as
+//! idle have said that they are ([`Task::resume`](crate::task::Task::resume)).
 //!
 //! [`Stream::combine`](crate::stream::Stream::combine) aggregates in the first stage, for the time between two commits: a
 //! key that all records share costs the topic a record per task, slice and commit, however many there are.

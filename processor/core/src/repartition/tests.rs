@@ -99,6 +99,9 @@ impl Cluster {
             assert!(task.load(key, value.as_deref()).unwrap());
         }
         task.start();
+        let next = task.offsets().iter().find(|(topic, _)| *topic == "events").map_or(0, |(_, next)| *next);
+        let end = self.logs.get(&("events", partition)).map_or(0, Vec::len);
+        task.resume(if next < end as i64 { &["events"] } else { &[] });
         self.tasks.insert(partition, task);
         self.open.insert(partition, Effects::default());
     }
@@ -222,6 +225,38 @@ proptest! {
     }
 }
 
+impl Cluster {
+    /// An event of value 1.
+    fn event(&mut self, partition: i32, at: i64) {
+        self.logs.entry(("events", partition)).or_default().push((None, format!("[{at},0,1]").into_bytes()));
+    }
+
+    /// Tasks read everything there is, twice each, `ms` pass, and they commit.
+    fn settle(&mut self, tasks: impl IntoIterator<Item = i32, IntoIter: Clone>, ms: i64) {
+        let tasks = tasks.into_iter();
+        for partition in tasks.clone().chain(tasks) {
+            while (0..3).any(|source| self.read(partition, source)) {}
+            self.tick(partition, ms);
+            self.commit(partition);
+        }
+    }
+
+    /// All tasks are idle, and know that of each other.
+    fn idle() -> Self {
+        let mut cluster = Self::default();
+        for partition in 0..TASKS {
+            cluster.start(partition);
+            cluster.tick(partition, 1);
+            cluster.event(partition, 0);
+        }
+        cluster.settle(0..TASKS, 1);
+        cluster.settle(0..TASKS, 61_000);
+        cluster.settle(0..TASKS, 1);
+        assert!(cluster.tasks.values().all(|task| task.is_idle()));
+        cluster
+    }
+}
+
 #[test]
 fn a_task_that_is_idle_holds_nobody_up() {
     let mut cluster = Cluster::default();
@@ -229,21 +264,72 @@ fn a_task_that_is_idle_holds_nobody_up() {
         cluster.start(partition);
         cluster.tick(partition, 1);
     }
-    for at in [5, 100] {
-        cluster.logs.entry(("events", 1)).or_default().push((None, format!("[{at},0,1]").into_bytes()));
-    }
-    let settle = |cluster: &mut Cluster, ms| {
-        for partition in [0, 1, 2, 0, 1, 2] {
-            while (0..3).any(|source| cluster.read(partition, source)) {}
-            cluster.tick(partition, ms);
-            cluster.commit(partition);
-        }
-    };
-    settle(&mut cluster, 1_000);
+    cluster.event(1, 5);
+    cluster.event(1, 100);
+    cluster.settle(0..TASKS, 1_000);
     assert!(cluster.results("combined").is_empty(), "the others may still send");
-    settle(&mut cluster, 61_000);
-    settle(&mut cluster, 1);
+    cluster.settle(0..TASKS, 61_000);
+    cluster.settle(0..TASKS, 1);
     assert_eq!(cluster.results("combined")[&(0, "all".to_owned())], (1, 1.0));
+}
+
+#[test]
+fn a_task_that_was_idle_is_waited_for_when_all_come_back_one_after_the_other() {
+    for at_least_idle in [0, 1, 2] {
+        let mut cluster = Cluster::idle();
+        for partition in 0..TASKS {
+            cluster.event(partition, 25);
+        }
+        // They are away, and these events come meanwhile. Two are back before the third.
+        let back = (0..TASKS).filter(|partition| *partition != at_least_idle);
+        back.clone().for_each(|partition| cluster.start(partition));
+        back.clone().for_each(|partition| cluster.event(partition, 100));
+        for _ in 0..3 {
+            cluster.settle(back.clone(), 1_000);
+        }
+        let window = (20, "all".to_owned());
+        assert_eq!(cluster.results("combined").get(&window), None, "the third may have records");
+        cluster.start(at_least_idle);
+        cluster.event(at_least_idle, 100);
+        cluster.settle(0..TASKS, 1_000);
+        cluster.settle(0..TASKS, 1_000);
+        assert_eq!(cluster.results("combined").get(&window), Some(&(3, 3.0)));
+    }
+}
+
+#[test]
+fn tasks_that_are_still_idle_say_so_to_one_that_comes_back() {
+    let mut cluster = Cluster::idle();
+    cluster.event(1, 25);
+    cluster.event(1, 100);
+    // Task 2 takes the key of all records.
+    for partition in [1, 2] {
+        cluster.start(partition);
+    }
+    cluster.settle(0..TASKS, 1);
+    cluster.settle(0..TASKS, 1_000);
+    assert_eq!(cluster.results("combined").get(&(20, "all".to_owned())), Some(&(1, 1.0)));
+}
+
+#[test]
+fn the_first_records_of_a_task_that_was_idle_are_committed_with_the_word_that_it_is_not() {
+    let mut cluster = Cluster::idle();
+    for partition in 0..TASKS {
+        cluster.event(partition, 25);
+        cluster.event(partition, 26);
+    }
+    // A part of its records, and then somebody else's watermark passes the rest.
+    cluster.read(0, 0);
+    cluster.commit(0);
+    for partition in [1, 2] {
+        cluster.event(partition, 100);
+    }
+    cluster.settle(1..TASKS, 1_000);
+    cluster.settle(1..TASKS, 1_000);
+    cluster.event(0, 100);
+    cluster.settle(0..TASKS, 1_000);
+    cluster.settle(0..TASKS, 1_000);
+    assert_eq!(cluster.results("combined").get(&(20, "all".to_owned())), Some(&(6, 6.0)));
 }
 
 #[test]

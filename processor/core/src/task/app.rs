@@ -26,6 +26,8 @@ pub(super) struct AppTask<E: 'static> {
     dirty: bool,
     scratch: Vec<u8>,
     pub(super) told: Told,
+    /// The others are to say again whether they are idle.
+    pub(super) asks: bool,
 }
 
 pub(super) struct SourceState {
@@ -96,6 +98,7 @@ impl<E: 'static> AppTask<E> {
             dirty: false,
             scratch: Vec::new(),
             told: Told::default(),
+            asks: false,
         })
     }
 
@@ -163,6 +166,15 @@ impl<E: 'static> AppTask<E> {
         }
     }
 
+    /// What the jobs hold for the time between two commits.
+    pub(super) fn flush_jobs(&mut self, effects: &mut Effects) {
+        let watermark = self.multiplexer.watermark();
+        let mut scope = Scope { now: self.now, watermark, max_seen: None, origin: None, effects };
+        for job in &mut self.jobs {
+            job.flush(&mut scope);
+        }
+    }
+
     fn tick(&mut self, now: i64, effects: &mut Effects) {
         // Silence grows, and timers may change state and emit: that belongs to the next commit.
         self.dirty = true;
@@ -211,11 +223,10 @@ impl<E: 'static> Task for AppTask<E> {
     }
 
     fn flush(&mut self, effects: &mut Effects) {
-        let watermark = self.multiplexer.watermark();
-        let mut scope = Scope { now: self.now, watermark, max_seen: None, origin: None, effects };
-        for job in &mut self.jobs {
-            job.flush(&mut scope);
-        }
+        // A task whose records are there, and of which the others still hear that it is idle, would not be waited for.
+        self.combine(effects);
+        self.tell(effects);
+        self.flush_jobs(effects);
     }
 
     fn changes(&mut self, change: &mut Change<'_>) {
@@ -336,6 +347,22 @@ impl<E: 'static> Task for AppTask<E> {
         if let Some(input) = at.and_then(|at| self.inputs.get_mut(at)) {
             input.next_offset = Some(next_offset);
             self.dirty = true;
+        }
+    }
+
+    fn resume(&mut self, unread: &[&str]) {
+        for (source, input) in self.app.sources.iter().zip(&mut self.inputs) {
+            match &mut input.time {
+                Time::Stream(number, generator) if unread.contains(&source.topic) => {
+                    generator.resume();
+                    self.multiplexer.update(*number, generator.watermark());
+                }
+                Time::Stream(..) | Time::Reference => {}
+                Time::Repartition(downstream) => {
+                    downstream.valve.resume();
+                    self.asks = true;
+                }
+            }
         }
     }
 

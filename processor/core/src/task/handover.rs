@@ -6,7 +6,6 @@ use crate::effect::Effects;
 use crate::invariant::Violation;
 use crate::repartition::{self, MARKER_EVERY, Message};
 use crate::stream::{Origin, Scope};
-use crate::task::Task;
 use crate::time::Watermark;
 use crate::watermark::{Marker, Valve};
 
@@ -24,6 +23,8 @@ pub(super) struct Told {
     watermark: Option<Watermark>,
     idle: bool,
     at: i64,
+    /// One of them has come back and does not know whether this one is idle.
+    asked: bool,
 }
 
 impl<E: 'static> AppTask<E> {
@@ -62,7 +63,8 @@ impl<E: 'static> AppTask<E> {
                 }));
                 job.second_stage().map_or(Ok(()), |stage| stage.record(json, at, &mut scope))
             }
-            Ok(Message::Progress { from, watermark, idle }) => {
+            Ok(Message::Progress { from, watermark, idle, asks }) => {
+                self.told.asked |= asks;
                 let channel = usize::try_from(from).unwrap_or(usize::MAX);
                 let markers = if idle {
                     [Marker::Watermark(watermark), Marker::Idle]
@@ -94,17 +96,20 @@ impl<E: 'static> AppTask<E> {
     pub(super) fn tell(&mut self, effects: &mut Effects) {
         let (watermark, idle) = (self.multiplexer.watermark(), self.multiplexer.is_idle());
         let known = self.told.watermark.unwrap_or(Watermark::NONE);
-        let due = idle != self.told.idle || watermark > known && self.now >= self.told.at + MARKER_EVERY;
+        let due = idle != self.told.idle
+            || watermark > known && self.now >= self.told.at + MARKER_EVERY
+            || idle && self.told.asked
+            || self.asks;
         let repartitions = || self.app.sources.iter().filter(|source| source.kind == SourceKind::Repartition);
         if !due || repartitions().next().is_none() {
             return;
         }
         // What is held was in time: it goes before the marker.
-        self.flush(effects);
-        let progress = repartition::progress(self.partition, watermark, idle);
+        self.flush_jobs(effects);
+        let progress = repartition::progress(self.partition, watermark, idle, std::mem::take(&mut self.asks));
         for source in self.app.sources.iter().filter(|source| source.kind == SourceKind::Repartition) {
             effects.marker(source.topic, self.app.partitions, &progress);
         }
-        self.told = Told { watermark: Some(watermark), idle, at: self.now };
+        self.told = Told { watermark: Some(watermark), idle, at: self.now, asked: false };
     }
 }

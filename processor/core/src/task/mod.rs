@@ -220,6 +220,9 @@ pub trait Task {
     fn reposition(&mut self, topic: &str, next_offset: i64);
     /// The state is loaded; inputs follow.
     fn start(&mut self);
+    /// Time has passed unseen since the state was committed, and these streams have `unread` records: they are not idle.
+    /// Whether another task is, it must say again. So no record is late for having waited. Behind [`Task::start`].
+    fn resume(&mut self, unread: &[&str]);
     /// The next offset of each source that has had a record.
     fn offsets(&self) -> Vec<(&'static str, i64)>;
     /// The combined watermark.

@@ -117,6 +117,14 @@ impl Generator {
         }
     }
 
+    /// Records wait to be read: there is no silence until they are.
+    pub fn resume(&mut self) {
+        match self {
+            Self::Bounded(bounded) => bounded.restore_silence(None),
+            Self::Punctuated(punctuated) => punctuated.restore_silence(None),
+        }
+    }
+
     /// Whether it is idle, as of the latest tick.
     pub fn is_idle(&self) -> bool {
         match self {

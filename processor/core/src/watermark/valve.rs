@@ -39,17 +39,37 @@ struct Channel {
     watermark: Watermark,
     idle: bool,
     aligned: bool,
+    /// Was idle when last heard of, and may no longer be.
+    #[serde(skip)]
+    unheard: bool,
 }
 
 impl Valve {
     /// With `channels` active channels, numbered from 0.
     pub fn new(channels: usize) -> Self {
-        let channel = Channel { watermark: Watermark::NONE, idle: false, aligned: true };
+        let channel = Channel { watermark: Watermark::NONE, idle: false, aligned: true, unheard: false };
         Self { channels: vec![channel; channels], last: Watermark::NONE, idle: false }
+    }
+
+    /// Time has passed unseen: channels that were idle hold event time up until they say how far they are, or that they
+    /// still are.
+    pub fn resume(&mut self) {
+        self.channels.iter_mut().for_each(|channel| channel.unheard = channel.idle);
     }
 
     /// A marker of a channel. What it changes is told in this order: watermark, status.
     pub fn marker(&mut self, channel: usize, marker: Marker) -> Combined {
+        // That it is active says not yet how far it is.
+        let heard = marker != Marker::Active
+            && self.channels.get_mut(channel).is_some_and(|channel| std::mem::take(&mut channel.unheard));
+        let mut changed = self.mark(channel, marker);
+        if heard && changed.advanced.is_none() {
+            changed.advanced = self.advance(self.slowest_or_all());
+        }
+        changed
+    }
+
+    fn mark(&mut self, channel: usize, marker: Marker) -> Combined {
         let Some(input) = self.channels.get_mut(channel) else { return Combined::default() };
         let last = self.last;
         let mut changed = Combined::default();
@@ -71,9 +91,7 @@ impl Valve {
                 let held = input.watermark == last;
                 let all = self.channels.iter().all(|channel| channel.idle);
                 if held {
-                    let to =
-                        if all { self.channels.iter().map(|c| c.watermark).max() } else { self.slowest() };
-                    changed.advanced = self.advance(to);
+                    changed.advanced = self.advance(self.slowest_or_all());
                 }
                 if all {
                     self.idle = true;
@@ -97,8 +115,15 @@ impl Valve {
         self.channels.iter().filter(|channel| !channel.idle && channel.aligned).map(|c| c.watermark).min()
     }
 
+    /// If all are idle, the furthest: nobody is waited for.
+    fn slowest_or_all(&self) -> Option<Watermark> {
+        let all = self.channels.iter().all(|channel| channel.idle);
+        if all { self.channels.iter().map(|channel| channel.watermark).max() } else { self.slowest() }
+    }
+
     fn advance(&mut self, to: Option<Watermark>) -> Option<Watermark> {
-        let to = to.filter(|&to| to > self.last)?;
+        let unheard = self.channels.iter().any(|channel| channel.unheard);
+        let to = to.filter(|&to| to > self.last && !unheard)?;
         self.last = to;
         Some(to)
     }
@@ -133,6 +158,29 @@ mod tests {
         assert_eq!(wm(&mut valve, 0, 25), Some(25), "not held up by the one that is behind");
         assert_eq!(wm(&mut valve, 1, 26), None);
         assert_eq!(wm(&mut valve, 0, 40), Some(26), "now it counts");
+    }
+
+    #[test]
+    fn a_channel_that_was_idle_before_a_break_is_waited_for_until_it_speaks() {
+        let mut valve = Valve::new(3);
+        for channel in 0..3 {
+            wm(&mut valve, channel, 10);
+        }
+        valve.marker(1, Marker::Idle);
+        valve.marker(2, Marker::Idle);
+        valve.resume();
+        assert_eq!(wm(&mut valve, 0, 30), None);
+        assert_eq!(valve.marker(2, Marker::Idle).advanced, None, "so does the other");
+        assert_eq!(valve.marker(1, Marker::Active).advanced, None, "how far is it?");
+        assert_eq!(wm(&mut valve, 1, 20), Some(20));
+        assert_eq!(wm(&mut valve, 1, 40), Some(30));
+
+        valve.marker(0, Marker::Idle);
+        valve.resume();
+        assert_eq!(valve.marker(1, Marker::Idle).advanced, None);
+        valve.marker(2, Marker::Idle);
+        assert_eq!(valve.marker(0, Marker::Idle).advanced, None, "they were not behind");
+        assert_eq!(valve.watermark(), Watermark(40));
     }
 
     #[test]
