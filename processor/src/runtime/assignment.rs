@@ -33,6 +33,8 @@ pub struct Generation(pub ConsumerGroupMetadata);
 pub struct Assignment {
     changes: Mutex<Vec<Change>>,
     leaving: AtomicBool,
+    /// The partitions were given back since.
+    left: AtomicBool,
     paused: bool,
 }
 
@@ -80,7 +82,11 @@ impl ConsumerContext for Assignment {
             // A client that ends waits for no answer to this, and may not hear one.
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS if leaving => Ok(()),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assigned(consumer, partitions),
-            _ if leaving => consumer.unassign(),
+            _ if leaving => {
+                let given_back = consumer.unassign();
+                self.left.store(true, Ordering::Relaxed);
+                given_back
+            }
             _ => {
                 self.push(Change::Revoked);
                 Ok(())
@@ -112,6 +118,17 @@ impl Membership {
     /// The client refuses.
     pub fn give_back(&self) -> KafkaResult<()> {
         self.0.unassign()
+    }
+
+    /// Begins to leave the group. A client that merely ends does not tell the group if it is a static member.
+    pub fn leave(&self) {
+        self.0.context().leaving.store(true, Ordering::Relaxed);
+        self.0.unsubscribe();
+    }
+
+    /// Whether the group has been told, as far as the consumer has been polled.
+    pub fn has_left(&self) -> bool {
+        self.0.context().left.load(Ordering::Relaxed)
     }
 }
 

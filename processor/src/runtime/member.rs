@@ -26,70 +26,28 @@ use super::transaction::Transactions;
 /// How long offsets may stay unknown, because a transaction of a former owner that has them is still open: longer than Kafka lets
 /// it be.
 const OFFSETS: Duration = Duration::from_secs(30);
-/// A worker that has not been heard of for so long is dead.
-const SESSION: Duration = Duration::from_secs(6);
-const HEARTBEAT: Duration = Duration::from_secs(1);
-/// The same of a worker that has stopped.
-const LEFT: Duration = Duration::from_secs(1);
 /// How long leaving may take.
 const LEAVE: Duration = Duration::from_secs(2);
+/// And telling the group after that.
+const TOLD: Duration = Duration::from_millis(200);
 /// Records taken in a row, so that commits, commands and the other apps keep their time.
 const IN_A_ROW: usize = 500;
 /// Records between two looks at the clock, which is 5 % of the work if it is looked at with each.
 const LOOK_EVERY: usize = 20;
 
-/// A static member of an app's group, which reads nothing until it is told to.
-fn consumer(
-    env: &Environment<'_>,
-    app: &'static dyn Application,
-    session: Duration,
-    heartbeat: Duration,
-) -> Result<BaseConsumer<Assignment>, SessionError> {
-    let (kafka, component, name) = (&env.args.kafka, env.args.component(), app.name());
-    kafka
-        .consumer(&format!("{component}-{name}"), &topic::group(name), "read_committed")
-        .set("group.instance.id", format!("{component}-{name}"))
-        .set("partition.assignment.strategy", "range")
-        .set("session.timeout.ms", session.as_millis().to_string())
-        .set("heartbeat.interval.ms", heartbeat.as_millis().to_string())
-        .set("auto.offset.reset", "earliest")
-        .set("queued.max.messages.kbytes", "32768")
-        .set("queued.min.messages", "20000")
-        .create_with_context(Assignment::paused())
-        .context("the consumer can't be made")
-        .map_err(SessionError::Kafka)
-}
-
-fn subscribe(consumer: &BaseConsumer<Assignment>, app: &'static dyn Application) -> Result<(), SessionError> {
-    let topics: Vec<&str> = app.sources().iter().map(|source| source.topic).collect();
-    Ok(consumer.subscribe(&topics)?)
-}
-
-/// Leaves the groups, for a worker that stops: others need not wait until it counts as dead. A client that ends does not say
-/// that a static member leaves. So each comes back once, as a member that counts as dead soon, and is not heard of again.
-pub fn leave(env: &Environment<'_>, members: Vec<Member>) {
-    let apps: Vec<_> = members.iter().map(|member| member.app).collect();
-    drop(members);
-    let back = |app| {
-        let consumer = consumer(env, app, LEFT, LEFT / 4)?;
-        subscribe(&consumer, app)?;
-        Ok::<_, SessionError>(Membership::new(consumer))
-    };
-    let mut waiting: Vec<_> = apps.into_iter().filter_map(|app| back(app).ok()).collect();
-    let mut there = Vec::new();
+/// Leaves the groups, for a worker that stops: others need not wait until it counts as dead.
+pub fn leave(members: &[Member]) {
+    members.iter().for_each(|member| member.consumer.leave());
     let began = Instant::now();
-    while !waiting.is_empty() && began.elapsed() < LEAVE {
-        for member in &waiting {
-            // Nothing is read: errors are of the group.
-            drop(member.poll(Duration::ZERO));
+    while members.iter().any(|member| !member.consumer.has_left()) && began.elapsed() < LEAVE {
+        for member in members {
+            // Nothing is read: it is the group that has something to say.
+            drop(member.consumer.poll(Duration::ZERO));
         }
-        let assigned = |member: &mut Membership| !member.changes().is_empty();
-        there.extend(waiting.extract_if(.., assigned));
         std::thread::park_timeout(Duration::from_millis(5));
     }
-    if !waiting.is_empty() {
-        tracing::info!("the groups take this worker for dead in {} s", SESSION.as_secs());
-    }
+    // The client's own thread tells the group, unless it is told to end before.
+    std::thread::sleep(TOLD);
 }
 
 /// An app in a session.
@@ -116,12 +74,25 @@ impl Member {
         number: usize,
         app: &'static dyn Application,
     ) -> Result<Self, SessionError> {
-        let mut consumer = consumer(env, app, SESSION, HEARTBEAT)?;
+        let (kafka, component, name) = (&env.args.kafka, env.args.component(), app.name());
+        let mut consumer: BaseConsumer<Assignment> = kafka
+            .consumer(&format!("{component}-{name}"), &topic::group(name), "read_committed")
+            .set("group.instance.id", format!("{component}-{name}"))
+            .set("partition.assignment.strategy", "range")
+            .set("session.timeout.ms", "6000")
+            .set("heartbeat.interval.ms", "1000")
+            .set("auto.offset.reset", "earliest")
+            .set("queued.max.messages.kbytes", "32768")
+            .set("queued.min.messages", "20000")
+            .create_with_context(Assignment::paused())
+            .context("the consumer can't be made")
+            .map_err(SessionError::Kafka)?;
         let worker = std::thread::current();
         consumer.set_nonempty_callback(move || worker.unpark());
-        subscribe(&consumer, app)?;
-        env.status.set_state(app.name(), WorkerState::Starting);
-        let work = Tasks::new(app, env.args.component());
+        let topics: Vec<&str> = app.sources().iter().map(|source| source.topic).collect();
+        consumer.subscribe(&topics)?;
+        env.status.set_state(name, WorkerState::Starting);
+        let work = Tasks::new(app, component);
         let consumer = Membership::new(consumer);
         Ok(Self { number, app, consumer, generation: None, work, comeback: Comeback::begin() })
     }

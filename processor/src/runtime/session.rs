@@ -99,7 +99,7 @@ impl<'a, 'e> Session<'a, 'e> {
             self.env.status.aborted();
         }
         if self.env.shutdown.requested() {
-            member::leave(self.env, self.members);
+            member::leave(&self.members);
         }
         result
     }
