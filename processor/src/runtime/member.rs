@@ -39,15 +39,18 @@ const LOOK_EVERY: usize = 20;
 pub fn leave(members: &[Member]) {
     members.iter().for_each(|member| member.consumer.leave());
     let began = Instant::now();
-    while members.iter().any(|member| !member.consumer.has_left()) && began.elapsed() < LEAVE {
+    let mut left = None;
+    // When the partitions are given back, the client's own thread tells the group, unless it is told to end before.
+    while left.is_none_or(|left: Instant| left.elapsed() < TOLD) && began.elapsed() < LEAVE {
         for member in members {
             // Nothing is read: it is the group that has something to say.
             drop(member.consumer.poll(Duration::ZERO));
         }
+        if left.is_none() && members.iter().all(|member| member.consumer.has_left()) {
+            left = Some(Instant::now());
+        }
         std::thread::park_timeout(Duration::from_millis(5));
     }
-    // The client's own thread tells the group, unless it is told to end before.
-    std::thread::sleep(TOLD);
 }
 
 /// An app in a session.
