@@ -25,7 +25,7 @@ use crate::{Generator, Record};
 /// Each tick makes a request per partition, which costs the brokers more than the events in it.
 const TICK: Duration = Duration::from_millis(100);
 /// Events sent before the thread looks at commands again.
-const AT_MOST: u64 = 10_000;
+const AT_MOST: u64 = 25_000;
 /// A tick sends when all of the one before is acknowledged, or after so long: a partition that is away must not stop the
 /// others. The client's threads spin while an idempotent partition has one request under way and the next waits.
 const PATIENCE: Duration = Duration::from_millis(500);
