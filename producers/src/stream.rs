@@ -24,7 +24,8 @@ use crate::{Generator, Record};
 ///
 /// Each tick makes a request per partition, which costs the brokers more than the events in it.
 const TICK: Duration = Duration::from_millis(100);
-/// Events sent before the thread looks at commands again.
+/// Events sent before the thread looks at commands again. The largest rate owes 5,000 per tick, and busy brokers take several ticks
+/// to acknowledge.
 const AT_MOST: u64 = 25_000;
 /// A tick sends when all of the one before is acknowledged, or after so long: a partition that is away must not stop the
 /// others. The client's threads spin while an idempotent partition has one request under way and the next waits.

@@ -126,7 +126,7 @@ impl Membership {
         self.0.unsubscribe();
     }
 
-    /// Whether the group has been told, as far as the consumer has been polled.
+    /// Whether the partitions are given back, as far as the consumer has been polled: then the client's own thread tells the group.
     pub fn has_left(&self) -> bool {
         self.0.context().left.load(Ordering::Relaxed)
     }
