@@ -37,10 +37,9 @@ pub struct KafkaArgs {
 }
 
 impl KafkaArgs {
-    /// A client configuration with the connection and the settings that every client here wants.
-    pub fn client(&self, client_id: &str) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        let protocol = self.security_protocol.clone().unwrap_or_else(|| {
+    /// `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
+    pub fn protocol(&self) -> String {
+        self.security_protocol.clone().unwrap_or_else(|| {
             match (self.sasl_username.is_some(), self.ssl_enabled) {
                 (true, true) => "SASL_SSL",
                 (true, false) => "SASL_PLAINTEXT",
@@ -48,7 +47,13 @@ impl KafkaArgs {
                 (false, false) => "PLAINTEXT",
             }
             .to_owned()
-        });
+        })
+    }
+
+    /// A client configuration with the connection and the settings that every client here wants.
+    pub fn client(&self, client_id: &str) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        let protocol = self.protocol();
         config
             .set("bootstrap.servers", &self.bootstrap_servers)
             .set("client.id", client_id)

@@ -26,10 +26,12 @@ pub mod event;
 pub mod fork;
 pub mod ledger;
 pub mod live;
+mod partitioner;
 pub mod result;
 pub mod scenario;
 pub mod telemetry;
 mod timestamp;
 pub mod topic;
 
+pub use partitioner::partition;
 pub use timestamp::Timestamp;

@@ -1,11 +1,13 @@
 //! Group membership: callbacks of the client turned into messages.
 
+use std::ffi::{CStr, c_char};
 use std::ops::Deref;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
+use rdkafka::bindings;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientContext, TopicPartitionList};
@@ -26,7 +28,51 @@ pub enum Change {
 
 /// The generation of the group in which partitions are ours. Offsets are committed with it: then the group refuses those of
 /// partitions that are somebody else's. The client's own is ahead of it as soon as it has joined again.
-pub struct Generation(pub ConsumerGroupMetadata);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation {
+    /// The group's id.
+    pub group: String,
+    /// Its number; -1: none.
+    pub generation: i32,
+    /// The group's name for this member in it.
+    pub member: String,
+    /// The member's own name.
+    pub instance: Option<String>,
+}
+
+impl Generation {
+    /// Of somebody who is in no group, and commits offsets of one that has no members.
+    pub fn nobody(group: String) -> Self {
+        Self { group, generation: -1, member: String::new(), instance: None }
+    }
+
+    /// That the client is in now.
+    #[expect(unsafe_code, reason = "rdkafka hands it out as a whole only, for its own producer")]
+    fn of<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Option<Self> {
+        let text = |text: *const c_char| {
+            // SAFETY: these are strings of librdkafka that end with 0 and live as long as the metadata, which outlives this call.
+            (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+        };
+        // SAFETY: the client lives as long as the reference to it; what it returns is a copy that is ours until destroyed below.
+        let metadata = unsafe { bindings::rd_kafka_consumer_group_metadata(consumer.client().native_ptr()) };
+        if metadata.is_null() {
+            return None;
+        }
+        // SAFETY: `metadata` is valid until it is destroyed, once, after its last use.
+        unsafe {
+            let found = Self {
+                group: text(bindings::rd_kafka_consumer_group_metadata_group_id(metadata))
+                    .unwrap_or_default(),
+                generation: bindings::rd_kafka_consumer_group_metadata_generation_id(metadata),
+                member: text(bindings::rd_kafka_consumer_group_metadata_member_id(metadata))
+                    .unwrap_or_default(),
+                instance: text(bindings::rd_kafka_consumer_group_metadata_group_instance_id(metadata)),
+            };
+            bindings::rd_kafka_consumer_group_metadata_destroy(metadata);
+            Some(found)
+        }
+    }
+}
 
 /// Collects changes while the consumer is polled, on the polling thread.
 #[derive(Default)]
@@ -53,7 +99,7 @@ impl Assignment {
 
     fn assigned(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> KafkaResult<()> {
         // Before anything else: as long as this is not answered, the group has this generation.
-        let Some(generation) = consumer.group_metadata().map(Generation) else {
+        let Some(generation) = Generation::of(consumer) else {
             return Err(KafkaError::Rebalance(RDKafkaErrorCode::UnknownGroup));
         };
         consumer.assign(list)?;

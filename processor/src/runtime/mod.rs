@@ -17,7 +17,6 @@ mod comeback;
 mod environment;
 mod exposed;
 mod member;
-mod outbox;
 pub(crate) mod restart;
 pub(crate) mod restore;
 mod session;

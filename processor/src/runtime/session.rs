@@ -112,7 +112,6 @@ impl<'a, 'e> Session<'a, 'e> {
             Self::start_apps(self.env, &mut self.members)?;
             self.apply_commands()?;
             self.poll()?;
-            self.transactions.poll();
             if self.commit_due() {
                 self.commit()?;
                 self.checkpoints();

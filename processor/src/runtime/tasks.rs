@@ -140,7 +140,7 @@ impl Tasks {
             return Ok(());
         }
         *next = message.offset() + 1;
-        transactions.open()?;
+        transactions.open();
         state.touched = true;
         if self.sources.get(number).is_some_and(|source| source.kind.is_stream()) {
             let created = message.timestamp().to_millis();
@@ -173,7 +173,7 @@ impl Tasks {
             state.touched |= keep || self.effects.iter().count() != before;
         }
         if !self.effects.is_empty() || (keep && !self.tasks.is_empty()) {
-            transactions.open()?;
+            transactions.open();
             self.perform(None, transactions)?;
         }
         Ok(refused)

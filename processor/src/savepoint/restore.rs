@@ -163,7 +163,7 @@ pub(super) fn put_back(
         vec![changelog.clone()],
         TRANSACTION,
     )?;
-    transactions.open()?;
+    transactions.open();
     let mut records = 0_u64;
     let result = (|| {
         for ((saved, &partition), &end) in tasks.iter().zip(&partitions).zip(&ends) {
@@ -203,7 +203,7 @@ pub(super) fn put_back(
         }
         // A worker that was started meanwhile waits for this transaction before it reads, unless it was quicker.
         ensure!(members(&group, name)?.is_empty(), "a worker was started meanwhile: stop it, then try again");
-        let nobody = group.group_metadata().map(Generation).context("the group can't be named")?;
+        let nobody = Generation::nobody(topic::group(name));
         transactions.commit(&[(&nobody, offsets)], &|| !context.shutdown.requested())?;
         anyhow::Ok(())
     })();

@@ -1,0 +1,731 @@
+//! The transactional producer of a worker.
+//!
+//! A commit writes to dozens of partitions. librdkafka makes a request for each of them, which a broker answers one after the
+//! other, each when its copies are written. Here it is one request for each broker (docs/adr/0005). Everything else that a worker
+//! wants of Kafka is librdkafka's.
+
+mod batch;
+mod cluster;
+mod connection;
+mod sasl;
+
+use std::collections::HashMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use bytes::Bytes;
+use kafka_protocol::error::{ParseResponseErrorCode, ResponseError};
+use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::txn_offset_commit_request::{
+    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::{
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, GroupId, InitProducerIdRequest,
+    ProduceRequest, ProduceResponse, ProducerId, TopicName, TransactionalId, TxnOffsetCommitRequest,
+};
+use kafka_protocol::protocol::{Request, StrBytes};
+use millrace_service::{KafkaArgs, clock};
+use millrace_wire::partition;
+use rdkafka::TopicPartitionList;
+use rdkafka::message::ToBytes;
+use rdkafka::producer::BaseRecord;
+
+use self::batch::{Batch, Content, Identity};
+use self::cluster::{Cluster, Coordinated, Lane, version};
+use self::connection::Access;
+use super::assignment::Generation;
+use super::restart::SessionError;
+
+/// One call to a coordinator, if nobody wants to wait for longer.
+const CALL: Duration = Duration::from_secs(10);
+/// How long a broker may be silent before somebody else is asked whether it is still the one to wait for.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Between two tries: the first wait and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(100));
+/// Bytes that are worth sending before the commit.
+const ENOUGH: usize = 512 * 1024;
+/// Brokers refuse batches of more than 1 MiB, unless told otherwise.
+const LARGEST_BATCH: usize = 900 * 1024;
+
+const NOT_DELIVERED: &str = "a record of the transaction was not delivered";
+const NOT_COMMITTED: &str = "the transaction was not committed";
+
+/// Offset behind the last changelog record, by changelog and partition.
+pub type ChangelogEnds = HashMap<(usize, i32), i64>;
+
+/// Records and what they hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sent {
+    /// Number of records.
+    pub records: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+}
+
+/// A topic that was written to.
+struct Topic {
+    name: String,
+    /// Its number, if it is a changelog.
+    changelog: Option<usize>,
+    partitions: Vec<Partition>,
+    /// Where records without a key go, until these are sent.
+    keyless: usize,
+}
+
+impl Topic {
+    /// The partition of a record: the one that was asked for, or that of its key, as other clients choose it.
+    fn place(&self, asked: Option<i32>, key: Option<&[u8]>) -> Option<usize> {
+        let count = self.partitions.len();
+        let place = match (asked, key) {
+            (Some(asked), _) => usize::try_from(asked).ok()?,
+            (None, Some(key)) => usize::try_from(partition(key, i32::try_from(count).ok()?)).ok()?,
+            (None, None) => self.keyless % count.max(1),
+        };
+        (place < count).then_some(place)
+    }
+}
+
+#[derive(Default)]
+struct Partition {
+    /// What waits.
+    batch: Batch,
+    /// Of the next record, as this producer counts them.
+    sequence: i32,
+    /// Part of the open transaction.
+    added: bool,
+}
+
+/// Records under way to a partition.
+struct Flight {
+    topic: usize,
+    partition: i32,
+    records: Bytes,
+    count: i32,
+    /// Who was asked to take them.
+    broker: Option<i32>,
+}
+
+/// The producer and its open transaction, if there is one.
+pub struct Transactions {
+    cluster: Cluster,
+    id: TransactionalId,
+    identity: Identity,
+    timeout: Duration,
+    changelogs: Vec<String>,
+    topics: Vec<Topic>,
+    /// Bytes that wait.
+    waiting: usize,
+    flights: Vec<Flight>,
+    opened: Option<Instant>,
+    /// Kafka may know of the open transaction.
+    begun: bool,
+    /// In the open transaction.
+    sent: Sent,
+    ends: ChangelogEnds,
+    /// Time spent waiting for brokers to take records, commits aside.
+    backpressured: Duration,
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn away(what: &'static str) -> impl Fn(io::Error) -> SessionError {
+    move |error| SessionError::Kafka(anyhow!(error).context(what))
+}
+
+fn refused(what: &'static str, error: ResponseError) -> SessionError {
+    let meaning = match error {
+        ResponseError::ProducerFenced | ResponseError::InvalidProducerEpoch => {
+            ": somebody else works under this worker's name, or Kafka has ended the transaction, which took too long"
+        }
+        ResponseError::IllegalGeneration
+        | ResponseError::UnknownMemberId
+        | ResponseError::FencedInstanceId
+        | ResponseError::RebalanceInProgress => ": the group has given the partitions away",
+        _ => "",
+    };
+    SessionError::Kafka(anyhow!("Kafka says {error} ({}){meaning}", error.code()).context(what))
+}
+
+/// Whether the same may succeed soon.
+fn passes(error: ResponseError) -> bool {
+    error.is_retriable() || error == ResponseError::ConcurrentTransactions
+}
+
+/// The code that decides: what does not pass counts more than what does. 0: none.
+fn worst(codes: impl Iterator<Item = i16>) -> i16 {
+    let wrong = codes.filter_map(|code| code.err());
+    // Kafka does not even try the rest if one of them is wrong.
+    let tried = wrong.filter(|error| *error != ResponseError::OperationNotAttempted);
+    tried.max_by_key(|error| !passes(*error)).map_or(0, |error| error.code())
+}
+
+/// Waits between tries, longer each time.
+struct Pause(Duration);
+
+impl Pause {
+    fn new() -> Self {
+        Self(RETRY.0)
+    }
+
+    fn wait(&mut self) {
+        std::thread::park_timeout(self.0);
+        self.0 = (self.0 * 2).min(RETRY.1);
+    }
+}
+
+impl Transactions {
+    /// Connects and ends what a former life of this worker has left open. A transaction that is open for longer than
+    /// `timeout` is aborted by Kafka.
+    ///
+    /// # Errors
+    /// Kafka does not answer, or refuses.
+    pub fn start(
+        kafka: &KafkaArgs,
+        component: &str,
+        changelogs: Vec<String>,
+        timeout: Duration,
+    ) -> Result<Self, SessionError> {
+        let access = Access::new(kafka, component).map_err(SessionError::Kafka)?;
+        let cluster = Cluster::connect(access).map_err(away("Kafka does not answer"))?;
+        let mut transactions = Self {
+            cluster,
+            id: TransactionalId(text(&format!("millrace.{component}"))),
+            identity: Identity { id: -1, epoch: -1 },
+            timeout,
+            changelogs,
+            topics: Vec::new(),
+            waiting: 0,
+            flights: Vec::new(),
+            opened: None,
+            begun: false,
+            sent: Sent::default(),
+            ends: ChangelogEnds::default(),
+            backpressured: Duration::ZERO,
+        };
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(Some(transactions.id.clone()))
+            .with_transaction_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))
+            .with_producer_id(ProducerId(-1))
+            .with_producer_epoch(-1);
+        let call = transactions.call("transactions can't be started", version::INIT_PRODUCER_ID);
+        let answer = transactions.until_done(&call, &request, None, &|| false, |answer| answer.error_code)?;
+        transactions.identity = Identity { id: answer.producer_id.0, epoch: answer.producer_epoch };
+        Ok(transactions)
+    }
+
+    /// A request to the coordinator of the transactions.
+    fn call(&self, what: &'static str, version: i16) -> Call {
+        Call { what, of: Coordinated::Transaction(self.id.to_string()), lane: Lane::Transaction, version }
+    }
+
+    /// When the open transaction began.
+    pub fn opened(&self) -> Option<Instant> {
+        self.opened
+    }
+
+    /// Opens a transaction, unless one is open.
+    pub fn open(&mut self) {
+        self.opened.get_or_insert_with(Instant::now);
+    }
+
+    /// Adds a record. Waits while brokers do not take what was sent before.
+    ///
+    /// # Errors
+    /// Kafka does not answer, or refuses.
+    pub fn send<K: ToBytes + ?Sized, V: ToBytes + ?Sized>(
+        &mut self,
+        record: BaseRecord<'_, K, V>,
+    ) -> Result<(), SessionError> {
+        let BaseRecord { topic, partition, key, payload, headers, .. } = record;
+        let (key, value) = (key.map(ToBytes::to_bytes), payload.map(ToBytes::to_bytes));
+        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        let number = self.topic(topic)?;
+        let Some(place) = self.topics.get(number).and_then(|topic| topic.place(partition, key)) else {
+            return Err(SessionError::Kafka(anyhow!("there is no partition {partition:?} of {topic}")));
+        };
+        let batch = self.batch(number, place);
+        if batch.is_some_and(|batch| !batch.is_empty() && batch.len() + bytes > LARGEST_BATCH) {
+            self.hand_over()?;
+        }
+        if let Some(batch) = self.batch(number, place) {
+            batch.push(Content { key, value, headers: headers.as_ref() });
+        }
+        self.sent.records += 1;
+        self.sent.bytes += bytes as u64;
+        self.waiting += bytes;
+        if self.waiting >= ENOUGH { self.hand_over() } else { Ok(()) }
+    }
+
+    fn batch(&mut self, topic: usize, partition: usize) -> Option<&mut Batch> {
+        Some(&mut self.topics.get_mut(topic)?.partitions.get_mut(partition)?.batch)
+    }
+
+    /// The number of a topic, of which the partitions are known.
+    fn topic(&mut self, name: &str) -> Result<usize, SessionError> {
+        if let Some(known) = self.topics.iter().position(|topic| topic.name == name) {
+            return Ok(known);
+        }
+        let (began, mut pause) = (Instant::now(), Pause::new());
+        while self.cluster.leaders(name).is_empty() {
+            self.cluster.refresh(&[name]).map_err(away("Kafka does not answer"))?;
+            if began.elapsed() > self.timeout {
+                return Err(SessionError::Kafka(anyhow!(
+                    "there is no topic {name}: `millrace topics setup`"
+                )));
+            }
+            if self.cluster.leaders(name).is_empty() {
+                pause.wait();
+            }
+        }
+        self.topics.push(Topic {
+            name: name.to_owned(),
+            changelog: self.changelogs.iter().position(|changelog| changelog == name),
+            partitions: self.cluster.leaders(name).iter().map(|_| Partition::default()).collect(),
+            keyless: 0,
+        });
+        Ok(self.topics.len() - 1)
+    }
+
+    /// Sends everything added so far, when what was sent before has arrived.
+    ///
+    /// # Errors
+    /// Kafka does not answer, or refuses.
+    pub fn hand_over(&mut self) -> Result<(), SessionError> {
+        let waiting = Instant::now();
+        self.arrive()?;
+        self.add()?;
+        self.backpressured += waiting.elapsed();
+        let now = clock::now_ms();
+        for (number, topic) in self.topics.iter_mut().enumerate() {
+            topic.keyless += 1;
+            for (index, partition) in topic.partitions.iter_mut().enumerate() {
+                if partition.batch.is_empty() {
+                    continue;
+                }
+                let (records, count) = partition.batch.seal(self.identity, partition.sequence, now);
+                // Kafka counts on from 0.
+                partition.sequence = partition.sequence.wrapping_add(count) & i32::MAX;
+                let partition = i32::try_from(index).unwrap_or(i32::MAX);
+                self.flights.push(Flight { topic: number, partition, records, count, broker: None });
+            }
+        }
+        self.waiting = 0;
+        self.launch();
+        Ok(())
+    }
+
+    /// Makes the partitions that are to be written to part of the transaction.
+    fn add(&mut self) -> Result<(), SessionError> {
+        let mut topics = Vec::new();
+        for topic in &mut self.topics {
+            let mut added = Vec::new();
+            for (index, partition) in topic.partitions.iter_mut().enumerate() {
+                if !partition.batch.is_empty() && !std::mem::replace(&mut partition.added, true) {
+                    added.push(i32::try_from(index).unwrap_or(i32::MAX));
+                }
+            }
+            if !added.is_empty() {
+                let topic = AddPartitionsToTxnTopic::default().with_name(TopicName(text(&topic.name)));
+                topics.push(topic.with_partitions(added));
+            }
+        }
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let request = AddPartitionsToTxnRequest::default()
+            .with_v3_and_below_transactional_id(self.id.clone())
+            .with_v3_and_below_producer_id(ProducerId(self.identity.id))
+            .with_v3_and_below_producer_epoch(self.identity.epoch)
+            .with_v3_and_below_topics(topics);
+        let call = self.call("partitions were not made part of the transaction", version::ADD_PARTITIONS);
+        self.begun = true;
+        let (opened, timeout) = (self.opened, self.timeout);
+        let go_on = move || opened.is_some_and(|opened| opened.elapsed() < timeout);
+        self.until_done(&call, &request, None, &go_on, |answer| {
+            let all =
+                answer.results_by_topic_v3_and_below.iter().flat_map(|topic| &topic.results_by_partition);
+            worst(all.map(|partition| partition.partition_error_code))
+        })?;
+        Ok(())
+    }
+
+    /// Sends what nobody was asked to take yet: one request for each broker.
+    fn launch(&mut self) {
+        let mut requests: HashMap<i32, HashMap<usize, Vec<PartitionProduceData>>> = HashMap::new();
+        for flight in self.flights.iter_mut().filter(|flight| flight.broker.is_none()) {
+            let Some(topic) = self.topics.get(flight.topic) else { continue };
+            let leaders = self.cluster.leaders(&topic.name);
+            let leader = usize::try_from(flight.partition).ok().and_then(|index| leaders.get(index));
+            let Some(&leader) = leader.filter(|leader| **leader >= 0) else { continue };
+            flight.broker = Some(leader);
+            let data = PartitionProduceData::default()
+                .with_index(flight.partition)
+                .with_records(Some(flight.records.clone()));
+            requests.entry(leader).or_default().entry(flight.topic).or_default().push(data);
+        }
+        for (broker, topics) in requests {
+            let data = topics.into_iter().filter_map(|(number, partitions)| {
+                let name = TopicName(text(&self.topics.get(number)?.name));
+                Some(TopicProduceData::default().with_name(name).with_partition_data(partitions))
+            });
+            let request = ProduceRequest::default()
+                .with_transactional_id(Some(self.id.clone()))
+                .with_acks(-1)
+                .with_timeout_ms(i32::try_from(CALL.as_millis()).unwrap_or(i32::MAX))
+                .with_topic_data(data.collect());
+            let sent = self
+                .cluster
+                .lane(broker, Lane::Records)
+                .and_then(|connection| connection.send(&request, version::PRODUCE));
+            if let Err(error) = sent {
+                self.lost(broker, &error);
+            }
+        }
+    }
+
+    /// A broker took nothing of what it was asked to, as far as is known. Kafka finds out what it has already.
+    fn lost(&mut self, broker: i32, error: &io::Error) {
+        tracing::debug!(broker, %error, "records are sent again");
+        self.cluster.hang_up(broker, Lane::Records);
+        let of_it = self.flights.iter_mut().filter(|flight| flight.broker == Some(broker));
+        of_it.for_each(|flight| flight.broker = None);
+    }
+
+    /// Waits until everything that was sent has arrived: sends again what has not.
+    fn arrive(&mut self) -> Result<(), SessionError> {
+        let (began, mut pause) = (Instant::now(), Pause::new());
+        loop {
+            let mut last = None;
+            let asked: Vec<i32> = self.asked();
+            for broker in asked {
+                match self.answer(broker) {
+                    Ok(answer) => last = self.landed(broker, answer)?.or(last),
+                    Err(error) => {
+                        self.lost(broker, &error);
+                        last = Some(error.to_string());
+                    }
+                }
+            }
+            if self.flights.is_empty() {
+                return Ok(());
+            }
+            if began.elapsed() > self.timeout {
+                let why = last.unwrap_or_else(|| "its partition has no leader".to_owned());
+                return Err(SessionError::Kafka(anyhow!("{why}").context(NOT_DELIVERED)));
+            }
+            pause.wait();
+            self.refresh();
+            self.launch();
+        }
+    }
+
+    /// The brokers that owe an answer.
+    fn asked(&self) -> Vec<i32> {
+        let mut asked: Vec<i32> = self.flights.iter().filter_map(|flight| flight.broker).collect();
+        asked.sort_unstable();
+        asked.dedup();
+        asked
+    }
+
+    /// Learns anew who leads the partitions that something is under way to.
+    fn refresh(&mut self) {
+        let mut names: Vec<&str> =
+            self.flights.iter().filter_map(|f| self.topics.get(f.topic)).map(|t| t.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        if let Err(error) = self.cluster.refresh(&names) {
+            tracing::debug!(%error, "no broker says who leads what");
+        }
+    }
+
+    /// What a broker answers to the records that it was sent. One that is silent is waited for as long as it is the leader.
+    fn answer(&mut self, broker: i32) -> io::Result<ProduceResponse> {
+        while !self.cluster.lane(broker, Lane::Records)?.ready(SILENCE)? {
+            self.refresh();
+            let leads = |flight: &Flight| {
+                let topic = self.topics.get(flight.topic)?;
+                let leaders = self.cluster.leaders(&topic.name);
+                leaders.get(usize::try_from(flight.partition).ok()?).copied()
+            };
+            let mut of_it = self.flights.iter().filter(|flight| flight.broker == Some(broker));
+            if of_it.any(|flight| leads(flight).is_some_and(|leader| leader >= 0 && leader != broker)) {
+                return Err(io::Error::other("others lead its partitions now"));
+            }
+        }
+        self.cluster.lane(broker, Lane::Records)?.receive::<ProduceRequest>(version::PRODUCE)
+    }
+
+    /// Takes note of what a broker has taken. Returns why it did not take the rest yet.
+    fn landed(&mut self, broker: i32, answer: ProduceResponse) -> Result<Option<String>, SessionError> {
+        let mut last = None;
+        for topic in answer.responses {
+            let Some(number) = self.topics.iter().position(|known| known.name == **topic.name) else {
+                continue;
+            };
+            for partition in topic.partition_responses {
+                let is_it = |flight: &Flight| {
+                    flight.topic == number
+                        && flight.partition == partition.index
+                        && flight.broker == Some(broker)
+                };
+                let Some(place) = self.flights.iter().position(is_it) else { continue };
+                match partition.error_code.err() {
+                    None => {
+                        let flight = self.flights.swap_remove(place);
+                        let changelog = self.topics.get(number).and_then(|topic| topic.changelog);
+                        if let Some(changelog) = changelog {
+                            let end = partition.base_offset + i64::from(flight.count);
+                            self.ends.insert((changelog, flight.partition), end);
+                        }
+                    }
+                    Some(error) if passes(error) => {
+                        if let Some(flight) = self.flights.get_mut(place) {
+                            flight.broker = None;
+                        }
+                        last = Some(format!("Kafka says {error} ({}) for {}", error.code(), *topic.name));
+                    }
+                    Some(error) => return Err(refused(NOT_DELIVERED, error)),
+                }
+            }
+        }
+        // What it did not mention, it has not taken.
+        let of_it = self.flights.iter_mut().filter(|flight| flight.broker == Some(broker));
+        of_it.for_each(|flight| flight.broker = None);
+        Ok(last)
+    }
+
+    /// Time spent waiting for brokers since the last call.
+    pub fn take_backpressured(&mut self) -> Duration {
+        std::mem::take(&mut self.backpressured)
+    }
+
+    /// Commits what was sent together with offsets of each group. Returns what that was and the ends of the
+    /// changelogs that it wrote to. `go_on` is asked before waiting longer for a coordinator.
+    ///
+    /// # Errors
+    /// The transaction is not committed: whoever calls starts again from what is.
+    pub fn commit(
+        &mut self,
+        offsets: &[(&Generation, TopicPartitionList)],
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(Sent, ChangelogEnds), SessionError> {
+        let (began, backpressured) = (Instant::now(), self.backpressured);
+        self.hand_over()?;
+        self.backpressured = backpressured;
+        let (partitions, added) = (self.flights.len(), began.elapsed());
+        let mut asked = Vec::new();
+        for (number, (group, offsets)) in offsets.iter().enumerate() {
+            self.add_group(group, go_on)?;
+            let call = Call {
+                what: NOT_COMMITTED,
+                of: Coordinated::Group(group.group.clone()),
+                lane: Lane::Offsets(number),
+                version: version::TXN_OFFSET_COMMIT,
+            };
+            let request = self.offsets(group, offsets);
+            // The groups do not wait for each other, nor for the records.
+            let who = self.begin(&call, &request).ok().flatten();
+            asked.push((call, request, who));
+        }
+        let groups_added = began.elapsed();
+        self.arrive()?;
+        let arrived = began.elapsed();
+        for (call, request, who) in asked {
+            self.until_done(&call, &request, who, go_on, |answer| {
+                let all = answer.topics.iter().flat_map(|topic| &topic.partitions);
+                worst(all.map(|partition| partition.error_code))
+            })?;
+        }
+        let offsets = began.elapsed();
+        self.end(true, go_on)?;
+        let ended = began.elapsed();
+        tracing::debug!(partitions, ?added, ?groups_added, ?arrived, ?offsets, ?ended, "committed");
+        self.opened = None;
+        Ok((std::mem::take(&mut self.sent), std::mem::take(&mut self.ends)))
+    }
+
+    /// Makes the offsets of a group part of the transaction.
+    fn add_group(&mut self, group: &Generation, go_on: &dyn Fn() -> bool) -> Result<(), SessionError> {
+        let request = AddOffsetsToTxnRequest::default()
+            .with_transactional_id(self.id.clone())
+            .with_producer_id(ProducerId(self.identity.id))
+            .with_producer_epoch(self.identity.epoch)
+            .with_group_id(GroupId(text(&group.group)));
+        self.begun = true;
+        let call = self.call(NOT_COMMITTED, version::ADD_OFFSETS);
+        self.until_done(&call, &request, None, go_on, |answer| answer.error_code)?;
+        Ok(())
+    }
+
+    fn offsets(&self, group: &Generation, offsets: &TopicPartitionList) -> TxnOffsetCommitRequest {
+        let mut topics: Vec<TxnOffsetCommitRequestTopic> = Vec::new();
+        for element in offsets.elements() {
+            let Some(next) = element.offset().to_raw() else { continue };
+            let partition = TxnOffsetCommitRequestPartition::default()
+                .with_partition_index(element.partition())
+                .with_committed_offset(next)
+                .with_committed_leader_epoch(-1)
+                .with_committed_metadata(Some(StrBytes::default()));
+            match topics.iter_mut().find(|topic| topic.name.as_str() == element.topic()) {
+                Some(topic) => topic.partitions.push(partition),
+                None => topics.push(
+                    TxnOffsetCommitRequestTopic::default()
+                        .with_name(TopicName(text(element.topic())))
+                        .with_partitions(vec![partition]),
+                ),
+            }
+        }
+        TxnOffsetCommitRequest::default()
+            .with_transactional_id(self.id.clone())
+            .with_group_id(GroupId(text(&group.group)))
+            .with_producer_id(ProducerId(self.identity.id))
+            .with_producer_epoch(self.identity.epoch)
+            .with_generation_id(group.generation)
+            .with_member_id(text(&group.member))
+            .with_group_instance_id(group.instance.as_deref().map(text))
+            .with_topics(topics)
+    }
+
+    /// Ends the open transaction, if Kafka may know of it.
+    fn end(&mut self, committed: bool, go_on: &dyn Fn() -> bool) -> Result<(), SessionError> {
+        if !std::mem::take(&mut self.begun) {
+            return Ok(());
+        }
+        let what = if committed { NOT_COMMITTED } else { "the transaction was not taken back" };
+        let call = self.call(what, version::END);
+        let request = EndTxnRequest::default()
+            .with_transactional_id(self.id.clone())
+            .with_producer_id(ProducerId(self.identity.id))
+            .with_producer_epoch(self.identity.epoch)
+            .with_committed(committed);
+        // Asked again, Kafka answers the same.
+        self.until_done(&call, &request, None, go_on, |answer| answer.error_code)?;
+        let partitions = self.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        partitions.for_each(|partition| partition.added = false);
+        Ok(())
+    }
+
+    /// Sends a request to a coordinator. Returns who that is; `None`: there is none at the moment.
+    fn begin<R: Request>(&mut self, call: &Call, request: &R) -> io::Result<Option<i32>> {
+        let Some(broker) = self.cluster.coordinator(&call.of)? else { return Ok(None) };
+        self.cluster.lane(broker, call.lane)?.send(request, call.version)?;
+        Ok(Some(broker))
+    }
+
+    /// Waits for a coordinator's answer, `asked` being who was sent the request already; sends it again until the answer is one
+    /// that stays. After a time, only while `go_on`.
+    fn until_done<R: Request>(
+        &mut self,
+        call: &Call,
+        request: &R,
+        mut asked: Option<i32>,
+        go_on: &dyn Fn() -> bool,
+        code: impl Fn(&R::Response) -> i16,
+    ) -> Result<R::Response, SessionError> {
+        let (mut began, mut pause) = (Instant::now(), Pause::new());
+        loop {
+            if asked.is_none() {
+                asked = match self.begin(call, request) {
+                    Ok(asked) => asked,
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        return Err(away(call.what)(error));
+                    }
+                    Err(error) => {
+                        self.lose(call, &error);
+                        None
+                    }
+                };
+            }
+            if let Some(broker) = asked {
+                match self.hear::<R>(call, broker, began) {
+                    Ok(None) => {}
+                    Ok(Some(answer)) => {
+                        asked = None;
+                        match code(&answer).err() {
+                            None => return Ok(answer),
+                            Some(error) if passes(error) => {
+                                tracing::debug!(%error, what = call.what, "a coordinator is asked again");
+                                if matches!(
+                                    error,
+                                    ResponseError::NotCoordinator | ResponseError::CoordinatorNotAvailable
+                                ) {
+                                    self.cluster.forget(&call.of);
+                                }
+                            }
+                            Some(error) => return Err(refused(call.what, error)),
+                        }
+                    }
+                    Err(error) => {
+                        self.lose(call, &error);
+                        asked = None;
+                    }
+                }
+            }
+            if began.elapsed() > CALL {
+                if !go_on() {
+                    return Err(SessionError::Kafka(
+                        anyhow!("the coordinator has not answered for {} s", CALL.as_secs())
+                            .context(call.what),
+                    ));
+                }
+                tracing::warn!(what = call.what, "the coordinator has not answered yet, asking again");
+                began = Instant::now();
+            }
+            if asked.is_none() {
+                pause.wait();
+            }
+        }
+    }
+
+    /// The coordinator's answer; `None`: it is silent, and still the one to ask.
+    fn hear<R: Request>(
+        &mut self,
+        call: &Call,
+        broker: i32,
+        began: Instant,
+    ) -> io::Result<Option<R::Response>> {
+        let connection = self.cluster.lane(broker, call.lane)?;
+        if connection.ready(SILENCE)? {
+            return connection.receive::<R>(call.version).map(Some);
+        }
+        self.cluster.forget(&call.of);
+        match self.cluster.coordinator(&call.of)? {
+            Some(now) if now != broker => Err(io::Error::other("there is another coordinator now")),
+            // A connection may be dead without anybody having said so.
+            _ if began.elapsed() > CALL => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(None),
+        }
+    }
+
+    /// A coordinator is away: whether it did what it was asked is not known.
+    fn lose(&mut self, call: &Call, error: &io::Error) {
+        tracing::debug!(%error, what = call.what, "a coordinator is asked again");
+        if let Ok(Some(broker)) = self.cluster.coordinator(&call.of) {
+            self.cluster.hang_up(broker, call.lane);
+        }
+        self.cluster.forget(&call.of);
+    }
+
+    /// Takes back the open transaction, so that readers need not wait for its timeout. Returns whether there was one. The
+    /// producer is of no use afterwards.
+    pub fn abort(&mut self) -> bool {
+        let open = self.opened.take().is_some();
+        if open && let Err(error) = self.end(false, &|| false) {
+            tracing::warn!(%error, "the transaction could not be aborted; Kafka does that when this worker is back");
+        }
+        open
+    }
+}
+
+/// A request to a coordinator.
+struct Call {
+    /// What it means if it fails.
+    what: &'static str,
+    of: Coordinated,
+    lane: Lane,
+    version: i16,
+}
