@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use millrace_service::control::{self, Versioned};
 use millrace_service::metrics::{Exposition, Kind};
-use millrace_service::telemetry::{INTERVAL, Publisher};
+use millrace_service::telemetry::{Publisher, ticks};
 use millrace_service::{KafkaArgs, Shutdown, clock, http};
 use millrace_wire::control::Command;
 use millrace_wire::telemetry::{Ack, Body};
@@ -161,7 +161,7 @@ async fn publish(
     mut acknowledged: UnboundedReceiver<Ack>,
     shutdown: &Shutdown,
 ) {
-    let mut interval = tokio::time::interval(INTERVAL);
+    let mut interval = ticks();
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut open = true;
     loop {

@@ -214,7 +214,7 @@ impl Stream {
         shutdown: &Shutdown,
     ) {
         while !shutdown.requested() {
-            match commands.recv_timeout(TICK) {
+            match commands.recv_timeout(clock::until_next(TICK)) {
                 Ok(command) => {
                     self.apply(&command);
                     // Nobody listens only when the process is stopping.

@@ -10,6 +10,11 @@ use crate::{KafkaArgs, clock, process_usage};
 /// How often a frame is published.
 pub const INTERVAL: std::time::Duration = std::time::Duration::from_millis(200);
 
+/// Ticks when a frame is due: at the same moments in every process, see [`clock::until_next`].
+pub fn ticks() -> tokio::time::Interval {
+    tokio::time::interval_at(tokio::time::Instant::now() + clock::until_next(INTERVAL), INTERVAL)
+}
+
 /// Publishes the frames of one component. Telemetry never holds up the work: what can't be sent is dropped, and the
 /// totals in the next frame make up for it.
 pub struct Publisher {

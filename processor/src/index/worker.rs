@@ -36,7 +36,7 @@ pub fn run(args: IndexArgs) -> anyhow::Result<()> {
     let publisher = telemetry::Publisher::new(&args.kafka, &component)?;
     let (stop, told) = (shutdown.clone(), status.clone());
     runtime.spawn(async move {
-        let mut tick = tokio::time::interval(telemetry::INTERVAL);
+        let mut tick = telemetry::ticks();
         while !stop.requested() {
             tick.tick().await;
             publisher.publish(Body::Indexer(told.get()), Vec::new());

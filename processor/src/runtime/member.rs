@@ -85,6 +85,8 @@ impl Member {
             .set("session.timeout.ms", "6000")
             .set("heartbeat.interval.ms", "1000")
             .set("auto.offset.reset", "earliest")
+            // What is there is answered at once; this is how often a broker says that there is nothing.
+            .set("fetch.wait.max.ms", "500")
             .set("queued.max.messages.kbytes", "32768")
             .set("queued.min.messages", "20000")
             .create_with_context(Assignment::paused())

@@ -26,7 +26,7 @@ const BEHIND_MS: i64 = 2_000;
 const CATCH_UP: u32 = 5;
 /// A transaction is open for so many times as long as commits take. Brokers that have enough to do take longer, and then
 /// get fewer and larger transactions.
-const PER_COMMIT: u32 = 3;
+const PER_COMMIT: u32 = 5;
 /// The longest that this makes of it.
 const LONGEST: Duration = Duration::from_secs(2);
 /// How long a transaction may be open: what Kafka waits for a worker that is gone.

@@ -33,7 +33,7 @@ pub fn run(args: RunArgs, apps: &'static [&'static dyn Application]) -> anyhow::
     let publisher = telemetry::Publisher::new(&args.kafka, args.component())?;
     let (stop, told) = (shutdown.clone(), status.clone());
     let mut publishing = runtime.spawn(async move {
-        let mut tick = tokio::time::interval(telemetry::INTERVAL);
+        let mut tick = telemetry::ticks();
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while !stop.requested() {
             tokio::select! { _ = tick.tick() => {}, () = told.urgent.notified() => {}, () = stop.wait() => {} }
