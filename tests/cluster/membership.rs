@@ -6,10 +6,9 @@ use millrace_processor::runtime::{Assignment, Change, Generation, Membership};
 use millrace_tests::{Cluster, now_ms};
 use millrace_wire::topic;
 use rdkafka::consumer::Consumer;
-use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-const CALL: Duration = Duration::from_secs(20);
+use crate::transactions::start;
 
 fn member(cluster: &Cluster, group: &str, name: &str) -> Membership {
     let mut config = cluster.kafka.config().clone();
@@ -48,17 +47,16 @@ fn assigned(member: &Membership) -> Option<(Vec<i32>, Generation)> {
 }
 
 /// Commits an offset of a partition in a transaction.
-fn commit(producer: &BaseProducer, Generation(group): &Generation, partition: i32) -> Result<(), String> {
-    producer.begin_transaction().unwrap();
+fn commit(cluster: &Cluster, generation: &Generation, partition: i32) -> Result<(), String> {
+    let mut transactions = start(cluster, &generation.group, 15);
+    transactions.open();
     let mut offsets = TopicPartitionList::new();
     offsets.add_partition_offset(topic::ORDERS, partition, Offset::Offset(1)).unwrap();
-    let sent = producer.send_offsets_to_transaction(&offsets, group, CALL);
-    if let Err(error) = sent {
-        producer.abort_transaction(CALL).unwrap();
-        return Err(error.to_string());
-    }
-    producer.commit_transaction(CALL).unwrap();
-    Ok(())
+    let committed = transactions.commit(&[(generation, offsets)], &|| true);
+    committed.map(drop).map_err(|error| {
+        transactions.abort();
+        error.to_string()
+    })
 }
 
 /// A worker that is to give partitions back has the time to commit what it has done, and nobody else has them meanwhile. Once
@@ -67,10 +65,6 @@ fn commit(producer: &BaseProducer, Generation(group): &Generation, partition: i3
 fn partitions_are_kept_until_they_are_given_back_and_offsets_are_of_their_generation() {
     let cluster = Cluster::exclusive();
     let group = format!("millrace-test-membership-{}", now_ms());
-    let producer: BaseProducer =
-        cluster.kafka.config().clone().set("transactional.id", &group).create().unwrap();
-    producer.init_transactions(CALL).unwrap();
-
     let first = member(&cluster, &group, "first");
     let (all, before) = until("all partitions", &[&first], || assigned(&first));
     assert_eq!(all, [0, 1, 2, 3, 4, 5]);
@@ -79,11 +73,11 @@ fn partitions_are_kept_until_they_are_given_back_and_offsets_are_of_their_genera
         first.changes().into_iter().any(|change| matches!(change, Change::Revoked)).then_some(())
     });
     until("the other has joined and waits", &[&first, &second], || {
-        let groups = first.fetch_group_list(Some(&group), CALL).unwrap();
+        let groups = first.fetch_group_list(Some(&group), Duration::from_secs(20)).unwrap();
         let waits = groups.groups().iter().any(|group| group.state() == "PreparingRebalance");
         waits.then_some(())
     });
-    commit(&producer, &before, 5).unwrap();
+    commit(&cluster, &before, 5).unwrap();
     assert!(second.changes().is_empty(), "the other has to wait");
 
     first.give_back().unwrap();
@@ -95,8 +89,8 @@ fn partitions_are_kept_until_they_are_given_back_and_offsets_are_of_their_genera
     });
     let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
     assert_eq!([ours.0, theirs.0].concat().len(), 6);
-    let refused = commit(&producer, &before, 5).unwrap_err();
-    assert!(refused.contains("generation"), "{refused}");
-    commit(&producer, &ours.1, 0).unwrap();
-    commit(&producer, &theirs.1, 5).unwrap();
+    let refused = commit(&cluster, &before, 5).unwrap_err();
+    assert!(refused.contains("IllegalGeneration"), "{refused}");
+    commit(&cluster, &ours.1, 0).unwrap();
+    commit(&cluster, &theirs.1, 5).unwrap();
 }

@@ -46,7 +46,7 @@ impl Generation {
         Self { group, generation: -1, member: String::new(), instance: None }
     }
 
-    /// That the client is in now.
+    /// That the client is in now; `None`: in none.
     #[expect(unsafe_code, reason = "rdkafka hands it out as a whole only, for its own producer")]
     fn of<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Option<Self> {
         let text = |text: *const c_char| {
@@ -69,7 +69,7 @@ impl Generation {
                 instance: text(bindings::rd_kafka_consumer_group_metadata_group_instance_id(metadata)),
             };
             bindings::rd_kafka_consumer_group_metadata_destroy(metadata);
-            Some(found)
+            (found.generation >= 0 && !found.member.is_empty()).then_some(found)
         }
     }
 }

@@ -275,12 +275,8 @@ impl<'a, 'e> Session<'a, 'e> {
             offsets.push((generation, prepared.offsets.clone()));
         }
         let (status, shutdown) = (&**self.env.status, self.env.shutdown);
-        let go_on = || {
-            status.committing();
-            !shutdown.requested()
-        };
-        go_on();
-        let committed = self.transactions.commit(&offsets, &go_on);
+        status.committing();
+        let committed = self.transactions.commit(&offsets, &|| !shutdown.requested());
         status.commit_ended();
         let (sent, changelogs) = committed?;
         let mut created = Vec::new();

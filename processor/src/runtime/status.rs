@@ -21,10 +21,6 @@ const LATENCY_BOUNDS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0,
 /// How often the catalogue of jobs is repeated.
 const CATALOGUE_EVERY: Duration = Duration::from_secs(5);
 
-/// A commit that has not been heard of for so long hangs: its longest legitimate call takes 15 s (delivery of a
-/// transaction's records, until they time out).
-const HANGS: Duration = Duration::from_secs(45);
-
 /// Shared figures of a worker.
 pub struct Status {
     catalogue: Vec<JobDescriptor>,
@@ -36,7 +32,7 @@ pub struct Status {
 /// The figures.
 pub(super) struct Inner {
     pub(super) apps: Vec<AppFigures>,
-    committing: Option<Instant>,
+    committing: bool,
     acks: Vec<Ack>,
     pub(super) commits: u64,
     pub(super) aborts: u64,
@@ -132,7 +128,7 @@ impl Status {
                         ..AppFigures::default()
                     })
                     .collect(),
-                committing: None,
+                committing: false,
                 acks: Vec::new(),
                 commits: 0,
                 aborts: 0,
@@ -181,19 +177,14 @@ impl Status {
         });
     }
 
-    /// A commit began, or is still trying.
+    /// A commit began.
     pub fn committing(&self) {
-        self.with(|inner| inner.committing = Some(Instant::now()));
+        self.with(|inner| inner.committing = true);
     }
 
     /// It came to an end, whichever.
     pub fn commit_ended(&self) {
-        self.with(|inner| inner.committing = None);
-    }
-
-    /// How long a commit has not been heard of, if that is longer than any call may take.
-    pub fn hangs(&self) -> Option<Duration> {
-        self.with(|inner| inner.committing).map(|since| since.elapsed()).filter(|silent| *silent > HANGS)
+        self.with(|inner| inner.committing = false);
     }
 
     /// Figures of an app's tasks and jobs.
@@ -311,7 +302,7 @@ impl Status {
                 bytes_out: inner.sent.bytes,
                 transaction: inner.opened.map(|opened| OpenTransaction {
                     age_ms: opened.elapsed().as_secs_f64() * 1_000.0,
-                    committing: inner.committing.is_some(),
+                    committing: inner.committing,
                 }),
                 restarts: inner.restarts,
                 latency_us,

@@ -32,21 +32,17 @@ pub fn run(args: RunArgs, apps: &'static [&'static dyn Application]) -> anyhow::
     runtime.block_on(http::serve(args.service.http_addr, status.clone(), shutdown.clone()))?;
     let publisher = telemetry::Publisher::new(&args.kafka, args.component())?;
     let (stop, told) = (shutdown.clone(), status.clone());
-    let mut publishing = runtime.spawn(async move {
+    let publishing = runtime.spawn(async move {
         let mut tick = telemetry::ticks();
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while !stop.requested() {
             tokio::select! { _ = tick.tick() => {}, () = told.urgent.notified() => {}, () = stop.wait() => {} }
-            if let Some(silent) = told.hangs() {
-                return Err(anyhow::anyhow!("a commit has hung in the Kafka client for {silent:?}"));
-            }
             let (body, acks) = told.collect();
             publisher.publish(body, acks);
         }
-        Ok(())
     });
     let handle = runtime.handle().clone();
-    let (ended, mut end) = tokio::sync::oneshot::channel();
+    let (ended, end) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
         // The receiver is gone only if the process is ending already.
         let _ = ended.send(work(&args, apps, (&store, disk.as_ref()), &handle, &status, &shutdown));
@@ -54,19 +50,10 @@ pub fn run(args: RunArgs, apps: &'static [&'static dyn Application]) -> anyhow::
         shutdown.request();
     })?;
     runtime.block_on(async {
-        tokio::select! {
-            result = &mut end => {
-                // A last frame; it is only telemetry, so it gets a second. The task may have ended, and been seen to end,
-                // before the worker.
-                if !publishing.is_finished() {
-                    let _ = tokio::time::timeout(Duration::from_secs(1), publishing).await;
-                }
-                result.map_err(|_| anyhow::anyhow!("the worker thread panicked"))?
-            }
-            // Ends early only with a commit that hangs: the thread can't be stopped, so the process ends without it.
-            // What was not committed has been seen by no one, and whoever started this process starts it again.
-            Ok(Err(hangs)) = &mut publishing => Err(hangs),
-        }
+        let result = end.await;
+        // A last frame; it is only telemetry, so it gets a second.
+        let _ = tokio::time::timeout(Duration::from_secs(1), publishing).await;
+        result.map_err(|_| anyhow::anyhow!("the worker thread panicked"))?
     })
 }
 

@@ -30,9 +30,8 @@ pub mod version {
     pub(super) const FIND_COORDINATOR: i16 = 4;
 }
 
-/// Brokers that have these have the others.
-const NEEDED: [(ApiKey, i16); 2] =
-    [(ApiKey::Produce, version::PRODUCE), (ApiKey::FindCoordinator, version::FIND_COORDINATOR)];
+/// Brokers that have this have the others, and refuse what arrives when its transaction is over already (KIP-890).
+const NEEDED: (ApiKey, i16) = (ApiKey::AddPartitionsToTxn, 4);
 
 /// What a connection is for. A broker answers the requests of a connection one after the other, so what need not wait for
 /// each other goes by lanes of its own.
@@ -63,7 +62,7 @@ pub struct Cluster {
     coordinators: HashMap<Coordinated, i32>,
     lanes: HashMap<(i32, Lane), Connection>,
     /// To whoever answers questions.
-    asked: Option<Connection>,
+    asked: Option<(String, Connection)>,
 }
 
 impl Cluster {
@@ -84,30 +83,33 @@ impl Cluster {
             .with_client_software_name(StrBytes::from_static_str("millrace"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
         let has = cluster.ask(&request, version::API_VERSIONS)?;
-        let can = |(key, needed): (ApiKey, i16)| {
-            has.api_keys.iter().any(|api| api.api_key == key as i16 && api.max_version >= needed)
-        };
-        if !NEEDED.into_iter().all(can) {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "workers need Kafka 3.0 or later"));
+        let (key, needed) = NEEDED;
+        if !has.api_keys.iter().any(|api| api.api_key == key as i16 && api.max_version >= needed) {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "workers need Kafka 3.6 or later"));
         }
         Ok(cluster)
     }
 
-    /// Asks any broker.
+    /// Asks any broker, one that has just been silent last.
     fn ask<R: Request>(&mut self, request: &R, version: i16) -> io::Result<R::Response> {
-        if let Some(mut asked) = self.asked.take()
-            && let Ok(answer) = asked.call(request, version)
-        {
-            self.asked = Some(asked);
-            return Ok(answer);
+        let mut silent = None;
+        if let Some((address, mut asked)) = self.asked.take() {
+            if let Ok(answer) = asked.call(request, version) {
+                self.asked = Some((address, asked));
+                return Ok(answer);
+            }
+            silent = Some(address);
         }
         let mut last = io::Error::new(io::ErrorKind::NotFound, "no broker is named");
-        for address in self.brokers.values().chain(&self.access.bootstrap) {
-            let answer = Connection::open(address, &self.access)
+        let mut addresses: Vec<String> =
+            self.brokers.values().chain(&self.access.bootstrap).cloned().collect();
+        addresses.sort_by_key(|address| Some(address) == silent.as_ref());
+        for address in addresses {
+            let answer = Connection::open(&address, &self.access)
                 .and_then(|mut connection| Ok((connection.call(request, version)?, connection)));
             match answer {
                 Ok((answer, connection)) => {
-                    self.asked = Some(connection);
+                    self.asked = Some((address, connection));
                     return Ok(answer);
                 }
                 Err(error) => last = io::Error::new(error.kind(), format!("{address}: {error}")),
@@ -163,9 +165,15 @@ impl Cluster {
             .with_key_type(kind)
             .with_coordinator_keys(vec![StrBytes::from_string(key.clone())]);
         let answer = self.ask(&request, version::FIND_COORDINATOR)?;
-        let Some(found) = answer.coordinators.into_iter().find(|found| found.error_code == 0) else {
-            return Ok(None);
-        };
+        let Some(found) = answer.coordinators.into_iter().next() else { return Ok(None) };
+        match found.error_code.err() {
+            None => {}
+            Some(error) if error.is_retriable() => return Ok(None),
+            Some(error) => {
+                let text = format!("Kafka says {error} ({}) to who coordinates {key}", error.code());
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+            }
+        }
         self.brokers.insert(found.node_id.0, format!("{}:{}", found.host, found.port));
         self.coordinators.insert(of.clone(), found.node_id.0);
         Ok(Some(found.node_id.0))
@@ -187,6 +195,17 @@ impl Cluster {
         };
         let address = self.brokers.get(&broker).ok_or(io::ErrorKind::NotFound)?;
         Ok(entry.insert(Connection::open(address, &self.access)?))
+    }
+
+    /// The connection to a broker on which nothing is under way.
+    ///
+    /// # Errors
+    /// As of [`lane`](Self::lane).
+    pub fn free_lane(&mut self, broker: i32, lane: Lane) -> io::Result<&mut Connection> {
+        if self.lanes.get(&(broker, lane)).is_some_and(Connection::owes) {
+            self.hang_up(broker, lane);
+        }
+        self.lane(broker, lane)
     }
 
     /// Closes a connection, after an error.

@@ -21,8 +21,10 @@ use super::sasl::Credentials;
 
 /// How long an address may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long a broker may take to take or answer what it need not wait for.
-const ANSWER: Duration = Duration::from_secs(10);
+/// How long a broker may take to take a request, or to answer one that needs no other broker.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long an answer that has begun to arrive may take.
+const ARRIVING: Duration = Duration::from_secs(10);
 /// No answer to what is asked here is longer.
 const LONGEST_ANSWER: usize = 64 << 20;
 
@@ -46,9 +48,14 @@ impl Access {
             let (name, password) = (kafka.sasl_username.as_deref(), kafka.sasl_password.as_deref());
             Credentials::new(&kafka.sasl_mechanism, name.unwrap_or_default(), password.unwrap_or_default())
         });
+        let mut bootstrap: Vec<String> =
+            kafka.bootstrap_servers.split(',').map(|address| address.trim().to_owned()).collect();
+        // So that not everybody begins with the same broker.
+        let first = client.bytes().map(usize::from).sum::<usize>() % bootstrap.len().max(1);
+        bootstrap.rotate_left(first);
         let tls = protocol.ends_with("SSL").then(|| tls(kafka.ssl_ca_location.as_deref()));
         Ok(Self {
-            bootstrap: kafka.bootstrap_servers.split(',').map(|address| address.trim().to_owned()).collect(),
+            bootstrap,
             client: StrBytes::from_string(client.to_owned()),
             tls: tls.transpose()?,
             credentials: credentials.transpose().map_err(anyhow::Error::msg)?,
@@ -62,9 +69,8 @@ fn tls(authorities: Option<&str>) -> anyhow::Result<Arc<ClientConfig>> {
         Some(file) => CertificateDer::pem_file_iter(file)?.collect::<Result<Vec<_>, _>>()?,
         None => rustls_native_certs::load_native_certs().certs,
     };
-    for certificate in trusted {
-        roots.add(certificate)?;
-    }
+    let (added, _) = roots.add_parsable_certificates(trusted);
+    anyhow::ensure!(added > 0, "there is no certificate of an authority to trust: set SSL_CA_LOCATION");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
@@ -103,8 +109,8 @@ impl Connection {
         }
         let socket = connected.ok_or(last)?;
         socket.set_nodelay(true)?;
-        socket.set_write_timeout(Some(ANSWER))?;
-        socket.set_read_timeout(Some(ANSWER))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
         let stream = socket.try_clone()?;
         let stream: Box<dyn Duplex> = match &access.tls {
             None => Box::new(stream),
@@ -178,7 +184,7 @@ impl Connection {
     pub fn ready(&self, within: Duration) -> io::Result<bool> {
         self.socket.set_read_timeout(Some(within))?;
         let peeked = self.socket.peek(&mut [0]);
-        self.socket.set_read_timeout(Some(ANSWER))?;
+        self.socket.set_read_timeout(Some(ARRIVING))?;
         match peeked {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) => Ok(true),
@@ -216,8 +222,14 @@ impl Connection {
     /// # Errors
     /// As of [`send`](Self::send) and [`receive`](Self::receive).
     pub fn call<R: Request>(&mut self, request: &R, version: i16) -> io::Result<R::Response> {
+        self.socket.set_read_timeout(Some(PATIENCE))?;
         self.send(request, version)?;
         self.receive::<R>(version)
+    }
+
+    /// Whether a request has no answer yet. Whoever asks something else then would take that answer for its own.
+    pub fn owes(&self) -> bool {
+        self.sent != self.answered
     }
 }
 

@@ -38,8 +38,10 @@ use self::connection::Access;
 use super::assignment::Generation;
 use super::restart::SessionError;
 
-/// One call to a coordinator, if nobody wants to wait for longer.
+/// How long a coordinator may be silent.
 const CALL: Duration = Duration::from_secs(10);
+/// How long records may take to arrive, and a topic to be there.
+const ARRIVAL: Duration = Duration::from_secs(15);
 /// How long a broker may be silent before somebody else is asked whether it is still the one to wait for.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Between two tries: the first wait and the longest.
@@ -155,9 +157,13 @@ fn passes(error: ResponseError) -> bool {
     error.is_retriable() || error == ResponseError::ConcurrentTransactions
 }
 
-/// The code that decides: what does not pass counts more than what does. 0: none.
-fn worst(codes: impl Iterator<Item = i16>) -> i16 {
-    let wrong = codes.filter_map(|code| code.err());
+/// The code that decides, of answers for so many partitions: what does not pass counts more than what does. 0: none.
+fn worst(partitions: usize, codes: impl Iterator<Item = i16>) -> i16 {
+    let codes: Vec<i16> = codes.collect();
+    if codes.len() != partitions {
+        return ResponseError::UnknownServerError.code();
+    }
+    let wrong = codes.into_iter().filter_map(|code| code.err());
     // Kafka does not even try the rest if one of them is wrong.
     let tried = wrong.filter(|error| *error != ResponseError::OperationNotAttempted);
     tried.max_by_key(|error| !passes(*error)).map_or(0, |error| error.code())
@@ -336,6 +342,7 @@ impl Transactions {
         if topics.is_empty() {
             return Ok(());
         }
+        let count = topics.iter().map(|topic| topic.partitions.len()).sum();
         let request = AddPartitionsToTxnRequest::default()
             .with_v3_and_below_transactional_id(self.id.clone())
             .with_v3_and_below_producer_id(ProducerId(self.identity.id))
@@ -343,12 +350,10 @@ impl Transactions {
             .with_v3_and_below_topics(topics);
         let call = self.call("partitions were not made part of the transaction", version::ADD_PARTITIONS);
         self.begun = true;
-        let (opened, timeout) = (self.opened, self.timeout);
-        let go_on = move || opened.is_some_and(|opened| opened.elapsed() < timeout);
-        self.until_done(&call, &request, None, &go_on, |answer| {
+        self.until_done(&call, &request, None, &|| true, |answer| {
             let all =
                 answer.results_by_topic_v3_and_below.iter().flat_map(|topic| &topic.results_by_partition);
-            worst(all.map(|partition| partition.partition_error_code))
+            worst(count, all.map(|partition| partition.partition_error_code))
         })?;
         Ok(())
     }
@@ -402,7 +407,7 @@ impl Transactions {
             let mut last = None;
             let asked: Vec<i32> = self.asked();
             for broker in asked {
-                match self.answer(broker) {
+                match self.answer(broker, began) {
                     Ok(answer) => last = self.landed(broker, answer)?.or(last),
                     Err(error) => {
                         self.lost(broker, &error);
@@ -413,7 +418,7 @@ impl Transactions {
             if self.flights.is_empty() {
                 return Ok(());
             }
-            if began.elapsed() > self.timeout {
+            if began.elapsed() > ARRIVAL {
                 let why = last.unwrap_or_else(|| "its partition has no leader".to_owned());
                 return Err(SessionError::Kafka(anyhow!("{why}").context(NOT_DELIVERED)));
             }
@@ -442,8 +447,9 @@ impl Transactions {
         }
     }
 
-    /// What a broker answers to the records that it was sent. One that is silent is waited for as long as it is the leader.
-    fn answer(&mut self, broker: i32) -> io::Result<ProduceResponse> {
+    /// What a broker answers to the records that it was sent. One that is silent is waited for as long as it is the leader, and they
+    /// may still arrive in time.
+    fn answer(&mut self, broker: i32, began: Instant) -> io::Result<ProduceResponse> {
         while !self.cluster.lane(broker, Lane::Records)?.ready(SILENCE)? {
             self.refresh();
             let leads = |flight: &Flight| {
@@ -454,6 +460,9 @@ impl Transactions {
             let mut of_it = self.flights.iter().filter(|flight| flight.broker == Some(broker));
             if of_it.any(|flight| leads(flight).is_some_and(|leader| leader >= 0 && leader != broker)) {
                 return Err(io::Error::other("others lead its partitions now"));
+            }
+            if began.elapsed() > ARRIVAL {
+                return Err(io::ErrorKind::TimedOut.into());
             }
         }
         self.cluster.lane(broker, Lane::Records)?.receive::<ProduceRequest>(version::PRODUCE)
@@ -507,7 +516,7 @@ impl Transactions {
     /// changelogs that it wrote to. `go_on` is asked before waiting longer for a coordinator.
     ///
     /// # Errors
-    /// The transaction is not committed: whoever calls starts again from what is.
+    /// The transaction is not known to be committed: whoever calls starts again from what is.
     pub fn commit(
         &mut self,
         offsets: &[(&Generation, TopicPartitionList)],
@@ -527,17 +536,18 @@ impl Transactions {
                 version: version::TXN_OFFSET_COMMIT,
             };
             let request = self.offsets(group, offsets);
+            let count = offsets.count();
             // The groups do not wait for each other, nor for the records.
             let who = self.begin(&call, &request).ok().flatten();
-            asked.push((call, request, who));
+            asked.push((call, request, count, who));
         }
         let groups_added = began.elapsed();
         self.arrive()?;
         let arrived = began.elapsed();
-        for (call, request, who) in asked {
+        for (call, request, count, who) in asked {
             self.until_done(&call, &request, who, go_on, |answer| {
                 let all = answer.topics.iter().flat_map(|topic| &topic.partitions);
-                worst(all.map(|partition| partition.error_code))
+                worst(count, all.map(|partition| partition.error_code))
             })?;
         }
         let offsets = began.elapsed();
@@ -612,12 +622,17 @@ impl Transactions {
     /// Sends a request to a coordinator. Returns who that is; `None`: there is none at the moment.
     fn begin<R: Request>(&mut self, call: &Call, request: &R) -> io::Result<Option<i32>> {
         let Some(broker) = self.cluster.coordinator(&call.of)? else { return Ok(None) };
-        self.cluster.lane(broker, call.lane)?.send(request, call.version)?;
+        let lane = self.cluster.free_lane(broker, call.lane);
+        if let Err(error) = lane.and_then(|lane| lane.send(request, call.version)) {
+            self.lose(call, broker, &error);
+            return Err(error);
+        }
         Ok(Some(broker))
     }
 
     /// Waits for a coordinator's answer, `asked` being who was sent the request already; sends it again until the answer is one
-    /// that stays. After a time, only while `go_on`.
+    /// that stays. While nobody coordinates, or only for the moment can't, that is as long as `go_on` and Kafka may still have
+    /// the transaction.
     fn until_done<R: Request>(
         &mut self,
         call: &Call,
@@ -626,87 +641,72 @@ impl Transactions {
         go_on: &dyn Fn() -> bool,
         code: impl Fn(&R::Response) -> i16,
     ) -> Result<R::Response, SessionError> {
-        let (mut began, mut pause) = (Instant::now(), Pause::new());
+        let (began, mut pause, mut told) = (Instant::now(), Pause::new(), false);
+        let late = |since: Instant| since.elapsed() > CALL;
         loop {
             if asked.is_none() {
                 asked = match self.begin(call, request) {
-                    Ok(asked) => asked,
                     Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                         return Err(away(call.what)(error));
                     }
-                    Err(error) => {
-                        self.lose(call, &error);
-                        None
-                    }
+                    begun => begun.unwrap_or_default(),
                 };
             }
-            if let Some(broker) = asked {
-                match self.hear::<R>(call, broker, began) {
-                    Ok(None) => {}
-                    Ok(Some(answer)) => {
-                        asked = None;
-                        match code(&answer).err() {
-                            None => return Ok(answer),
-                            Some(error) if passes(error) => {
-                                tracing::debug!(%error, what = call.what, "a coordinator is asked again");
-                                if matches!(
-                                    error,
-                                    ResponseError::NotCoordinator | ResponseError::CoordinatorNotAvailable
-                                ) {
-                                    self.cluster.forget(&call.of);
-                                }
-                            }
-                            Some(error) => return Err(refused(call.what, error)),
+            if let Some(broker) = asked.take() {
+                match self.hear::<R>(call, broker) {
+                    Err(error) => {
+                        self.lose(call, broker, &error);
+                        if error.kind() == io::ErrorKind::TimedOut {
+                            return Err(away(call.what)(error));
                         }
                     }
-                    Err(error) => {
-                        self.lose(call, &error);
-                        asked = None;
-                    }
+                    Ok(answer) => match code(&answer).err() {
+                        None => return Ok(answer),
+                        Some(error) if passes(error) => {
+                            tracing::debug!(%error, what = call.what, "a coordinator is asked again");
+                            let moved = ResponseError::NotCoordinator;
+                            if error == moved || error == ResponseError::CoordinatorNotAvailable {
+                                self.cluster.forget(&call.of);
+                            }
+                        }
+                        Some(error) => return Err(refused(call.what, error)),
+                    },
                 }
             }
-            if began.elapsed() > CALL {
-                if !go_on() {
-                    return Err(SessionError::Kafka(
-                        anyhow!("the coordinator has not answered for {} s", CALL.as_secs())
-                            .context(call.what),
-                    ));
-                }
-                tracing::warn!(what = call.what, "the coordinator has not answered yet, asking again");
-                began = Instant::now();
+            let over = self.opened.is_some_and(|opened| opened.elapsed() > self.timeout + CALL);
+            if late(began) && (over || !go_on()) {
+                let seconds = began.elapsed().as_secs();
+                let text = format!("the coordinator has not done it within {seconds} s");
+                return Err(SessionError::Kafka(anyhow!(text).context(call.what)));
             }
-            if asked.is_none() {
-                pause.wait();
+            if late(began) && !std::mem::replace(&mut told, true) {
+                tracing::warn!(what = call.what, "the coordinator has not done it yet, asking again");
             }
+            pause.wait();
         }
     }
 
-    /// The coordinator's answer; `None`: it is silent, and still the one to ask.
-    fn hear<R: Request>(
-        &mut self,
-        call: &Call,
-        broker: i32,
-        began: Instant,
-    ) -> io::Result<Option<R::Response>> {
-        let connection = self.cluster.lane(broker, call.lane)?;
-        if connection.ready(SILENCE)? {
-            return connection.receive::<R>(call.version).map(Some);
+    /// The coordinator's answer. One that is silent is waited for as long as it is the coordinator.
+    fn hear<R: Request>(&mut self, call: &Call, broker: i32) -> io::Result<R::Response> {
+        let began = Instant::now();
+        while !self.cluster.lane(broker, call.lane)?.ready(SILENCE)? {
+            self.cluster.forget(&call.of);
+            let now = self.cluster.coordinator(&call.of).ok().flatten();
+            if now.is_some_and(|now| now != broker) {
+                return Err(io::Error::other("there is another coordinator now"));
+            }
+            // If it were asked again, it might do the first request after the second, within the next transaction.
+            if began.elapsed() > CALL {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the coordinator is silent"));
+            }
         }
-        self.cluster.forget(&call.of);
-        match self.cluster.coordinator(&call.of)? {
-            Some(now) if now != broker => Err(io::Error::other("there is another coordinator now")),
-            // A connection may be dead without anybody having said so.
-            _ if began.elapsed() > CALL => Err(io::ErrorKind::TimedOut.into()),
-            _ => Ok(None),
-        }
+        self.cluster.lane(broker, call.lane)?.receive::<R>(call.version)
     }
 
     /// A coordinator is away: whether it did what it was asked is not known.
-    fn lose(&mut self, call: &Call, error: &io::Error) {
+    fn lose(&mut self, call: &Call, broker: i32, error: &io::Error) {
         tracing::debug!(%error, what = call.what, "a coordinator is asked again");
-        if let Ok(Some(broker)) = self.cluster.coordinator(&call.of) {
-            self.cluster.hang_up(broker, call.lane);
-        }
+        self.cluster.hang_up(broker, call.lane);
         self.cluster.forget(&call.of);
     }
 
