@@ -38,7 +38,7 @@ use self::connection::Access;
 use super::assignment::Generation;
 use super::restart::SessionError;
 
-/// How long a coordinator may be silent.
+/// How long a coordinator may be silent; also what it may take if nobody wants to wait for longer.
 const CALL: Duration = Duration::from_secs(10);
 /// How long records may take to arrive, and a topic to be there.
 const ARRIVAL: Duration = Duration::from_secs(15);
@@ -278,7 +278,7 @@ impl Transactions {
         let (began, mut pause) = (Instant::now(), Pause::new());
         while self.cluster.leaders(name).is_empty() {
             self.cluster.refresh(&[name]).map_err(away("Kafka does not answer"))?;
-            if began.elapsed() > self.timeout {
+            if began.elapsed() > ARRIVAL {
                 return Err(SessionError::Kafka(anyhow!(
                     "there is no topic {name}: `millrace topics setup`"
                 )));
@@ -350,7 +350,8 @@ impl Transactions {
             .with_v3_and_below_topics(topics);
         let call = self.call("partitions were not made part of the transaction", version::ADD_PARTITIONS);
         self.begun = true;
-        self.until_done(&call, &request, None, &|| true, |answer| {
+        let began = Instant::now();
+        self.until_done(&call, &request, None, &|| began.elapsed() < ARRIVAL, |answer| {
             let all =
                 answer.results_by_topic_v3_and_below.iter().flat_map(|topic| &topic.results_by_partition);
             worst(count, all.map(|partition| partition.partition_error_code))
@@ -642,7 +643,6 @@ impl Transactions {
         code: impl Fn(&R::Response) -> i16,
     ) -> Result<R::Response, SessionError> {
         let (began, mut pause, mut told) = (Instant::now(), Pause::new(), false);
-        let late = |since: Instant| since.elapsed() > CALL;
         loop {
             if asked.is_none() {
                 asked = match self.begin(call, request) {
@@ -673,14 +673,16 @@ impl Transactions {
                     },
                 }
             }
-            let over = self.opened.is_some_and(|opened| opened.elapsed() > self.timeout + CALL);
-            if late(began) && (over || !go_on()) {
-                let seconds = began.elapsed().as_secs();
-                let text = format!("the coordinator has not done it within {seconds} s");
-                return Err(SessionError::Kafka(anyhow!(text).context(call.what)));
-            }
-            if late(began) && !std::mem::replace(&mut told, true) {
-                tracing::warn!(what = call.what, "the coordinator has not done it yet, asking again");
+            if began.elapsed() > CALL {
+                let over = self.opened.is_some_and(|opened| opened.elapsed() > self.timeout + CALL);
+                if over || !go_on() {
+                    let seconds = began.elapsed().as_secs();
+                    let text = format!("the coordinator has not done it within {seconds} s");
+                    return Err(SessionError::Kafka(anyhow!(text).context(call.what)));
+                }
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(what = call.what, "the coordinator has not done it yet, asking again");
+                }
             }
             pause.wait();
         }
