@@ -159,6 +159,15 @@ enum Command {
         #[command(subcommand)]
         command: Savepoint,
     },
+    /// Give an app, and those that read the same topics, more partitions, and its state to more tasks. The generators and the
+    /// workers stop for as long as that takes
+    Rescale {
+        /// The app
+        app: String,
+        /// How many there are to be: a multiple of how many there are
+        #[arg(long, value_name = "N")]
+        partitions: i32,
+    },
     /// Write what every component of a cluster in containers needs, each into its own folder (compose.yaml)
     Provision(provision::Options),
     /// Whether /health on this port of 127.0.0.1 answers 200, for health checks of containers
@@ -245,6 +254,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Chaos(options) => chaos::run(&layout, &options).await,
         Command::Bench(options) => bench::run(&layout, &options).await,
         Command::Savepoint { command } => savepoint::run(&layout, &command).await,
+        Command::Rescale { app, partitions } => savepoint::rescale(&layout, &app, partitions).await,
         Command::Provision(options) => provision::provision(&layout, &options),
         Command::Probe { port } => health::probe(port).await,
         Command::User { args } => commands::user(&layout, &args),

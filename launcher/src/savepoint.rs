@@ -71,24 +71,17 @@ impl Savepoint {
 /// Runs `millrace-processor savepoint`.
 pub async fn run(layout: &Layout, command: &Savepoint) -> Result<ExitCode> {
     let state = State::load(layout)?.with_context(|| not_running(layout))?;
+    let args = command.args();
     match command {
-        Savepoint::Create { .. } | Savepoint::List => processor(layout, &state, command).await,
+        Savepoint::Create { .. } | Savepoint::List => processor(layout, &state, &args).await,
         Savepoint::Restore { .. } | Savepoint::Unfork { .. } => {
-            let workers = running(layout).await?;
-            for worker in &workers {
-                commands::component(layout, worker, Action::Stop).await?;
-            }
-            let done = processor(layout, &state, command).await;
-            // Whatever became of it, the cluster is left as it was found.
-            for worker in &workers {
-                commands::component(layout, worker, Action::Start).await?;
-            }
-            done
+            let workers = running(layout, "processor-").await?;
+            without(layout, &workers, processor(layout, &state, &args)).await
         }
         Savepoint::Fork { .. } => {
-            let forked = processor(layout, &state, command).await?;
+            let forked = processor(layout, &state, &args).await?;
             if forked == ExitCode::SUCCESS {
-                for worker in &running(layout).await? {
+                for worker in &running(layout, "processor-").await? {
                     commands::component(layout, worker, Action::Stop).await?;
                     commands::component(layout, worker, Action::Start).await?;
                 }
@@ -98,22 +91,56 @@ pub async fn run(layout: &Layout, command: &Savepoint) -> Result<ExitCode> {
     }
 }
 
-/// The workers that are not stopped.
-async fn running(layout: &Layout) -> Result<Vec<String>> {
-    let snapshot = control::status(layout).await?.with_context(|| not_running(layout))?;
-    let workers = snapshot.components.into_iter().filter(|component| {
-        component.name.starts_with("processor-") && component.state != ComponentState::Stopped
-    });
-    Ok(workers.map(|component| component.name).collect())
+/// Gives an app more partitions: the generators stop, the workers read what there is and stop, and all start again.
+pub async fn rescale(layout: &Layout, app: &str, partitions: i32) -> Result<ExitCode> {
+    let state = State::load(layout)?.with_context(|| not_running(layout))?;
+    let partitions = partitions.to_string();
+    let workers = running(layout, "processor-").await?;
+    let sources = running(layout, "producers").await?;
+    without(layout, &sources, async {
+        let drained = processor(layout, &state, &["savepoint", "drain", app]).await?;
+        if drained != ExitCode::SUCCESS {
+            return Ok(drained);
+        }
+        let args = ["savepoint", "rescale", app, "--partitions", &partitions];
+        without(layout, &workers, processor(layout, &state, &args)).await
+    })
+    .await
 }
 
-async fn processor(layout: &Layout, state: &State, command: &Savepoint) -> Result<ExitCode> {
+/// Does something while components are stopped. Whatever becomes of it, the cluster is left as it was found.
+async fn without(
+    layout: &Layout,
+    components: &[String],
+    work: impl Future<Output = Result<ExitCode>>,
+) -> Result<ExitCode> {
+    for component in components {
+        commands::component(layout, component, Action::Stop).await?;
+    }
+    let done = work.await;
+    for component in components {
+        commands::component(layout, component, Action::Start).await?;
+    }
+    done
+}
+
+/// The components of these names that are not stopped.
+async fn running(layout: &Layout, prefix: &str) -> Result<Vec<String>> {
+    let snapshot = control::status(layout).await?.with_context(|| not_running(layout))?;
+    let found = snapshot
+        .components
+        .into_iter()
+        .filter(|component| component.name.starts_with(prefix) && component.state != ComponentState::Stopped);
+    Ok(found.map(|component| component.name).collect())
+}
+
+async fn processor(layout: &Layout, state: &State, args: &[&str]) -> Result<ExitCode> {
     let program = std::env::current_exe()?.with_file_name("millrace-processor");
     if !program.exists() {
         bail!("{} does not exist: `./demo` builds it", program.display());
     }
     let status = Command::new(&program)
-        .args(command.args())
+        .args(args)
         .envs(connection::kafka_env(state.ports(), &Credentials::load(layout)?))
         .env("MILLRACE_CHECKPOINT_URL", state.checkpoints(layout))
         .status()

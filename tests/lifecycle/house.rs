@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millrace_tests::{Kafka, Millrace, eventually, variable};
@@ -16,10 +17,14 @@ const START: Duration = Duration::from_secs(180);
 /// Ports of the cluster; the next one is for what is refused.
 pub const PORTS: u16 = 39;
 
-/// Where a cluster of brokers begins and ends: a data folder and ports.
+/// One cluster at a time: they are on the same ports.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Where a cluster begins and ends: a data folder and ports.
 pub struct House {
     pub millrace: Millrace,
     base: u16,
+    _turn: MutexGuard<'static, ()>,
 }
 
 /// Process ids by name, with the `supervisor`.
@@ -30,7 +35,25 @@ impl House {
         Self {
             millrace: Millrace::from_env(),
             base: variable("MILLRACE_PORT_BASE").parse().expect("MILLRACE_PORT_BASE is a port"),
+            _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner),
         }
+    }
+
+    /// With a data folder of its own, beside that of the others.
+    pub fn of(name: &str) -> Self {
+        let mut house = Self::exclusive();
+        let data = house.millrace.data().with_extension(name);
+        house.millrace = house.millrace.with_data(data);
+        house
+    }
+
+    /// `up --detach` of these components.
+    #[track_caller]
+    pub fn up(&self, only: &[&str]) {
+        let base = self.base.to_string();
+        let only = only.iter().flat_map(|name| ["--only", name]);
+        let args: Vec<&str> = ["up", "--detach", "--port-base", &base].into_iter().chain(only).collect();
+        self.millrace.run(&args, &[]);
     }
 
     /// `up --detach`.

@@ -14,6 +14,7 @@ mod commands;
 mod house;
 mod records;
 mod refusals;
+mod rescale;
 
 use std::time::{Duration, Instant};
 

@@ -81,6 +81,11 @@ impl Timers {
 const SET: &[u8] = &[crate::state::VERSION];
 
 impl Table for Timers {
+    fn owner(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        let (_, _, key): (TimeDomain, i64, String) = decode(key)?;
+        Ok(Some(key.into_bytes()))
+    }
+
     fn changes(&mut self, change: &mut Change<'_>) {
         let mut bytes = Vec::new();
         for ((domain, time, key), known) in std::mem::take(&mut self.changed) {

@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use millrace_core::cep::LivePattern;
 use millrace_core::job::Descriptor;
 use millrace_core::state::{Change, Cold, StateError};
-use millrace_core::task::{JobStatus, Refused, SourceKind, Totals};
+use millrace_core::task::{Division, JobStatus, Refused, Share, SourceKind, Totals};
 use millrace_core::watermark::InvalidIdleTimeout;
 use millrace_core::{Application, Effects, Input, Source, Task, Watermark};
 use millrace_wire::fork;
@@ -117,6 +117,18 @@ impl Task for ForkTask {
 
     fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<bool, StateError> {
         self.task.load(key, value)
+    }
+
+    fn owner(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.task.owner(key)
+    }
+
+    fn division(&self) -> Option<Division> {
+        self.task.division()
+    }
+
+    fn divided(&mut self, share: Share) {
+        self.task.divided(share);
     }
 
     fn attach(&mut self, cold: Rc<dyn Cold>, cached: usize) {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use millrace_core::Source;
 use millrace_service::{KafkaArgs, Shutdown};
 use millrace_wire::topic;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -18,6 +19,8 @@ use crate::store::Log;
 const CALL: Duration = Duration::from_secs(10);
 /// Between two questions to a broker that does not lead the partition.
 const AGAIN: Duration = Duration::from_millis(50);
+/// How long brokers may disagree about how many partitions there are.
+const HEARD: Duration = Duration::from_secs(2);
 /// How long the changelog may stand still, with a transaction of a former owner open.
 const STABLE: Duration = Duration::from_secs(60);
 
@@ -74,11 +77,30 @@ impl Clients {
     /// # Errors
     /// Kafka does not answer.
     pub fn connect(&self, topics: &[String]) -> Result<(), SessionError> {
-        let places =
-            || topics.iter().flat_map(|topic| (0..topic::PARTITIONS).map(move |p| (topic.as_str(), p)));
-        newest(&self.committed, places())?;
-        newest(&self.uncommitted, places())?;
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let places = self.places(&topics)?;
+        newest(&self.committed, places.iter().copied())?;
+        newest(&self.uncommitted, places.iter().copied())?;
         Ok(())
+    }
+
+    /// How many partitions topics have, in their order; 0 for one that is not there.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn partitions(&self, topics: &[&str]) -> Result<Vec<i32>, SessionError> {
+        let metadata = patiently(&self.committed, || Ok(self.committed.fetch_metadata(None, CALL)?))?;
+        let count = |topic: &&str| {
+            let found = metadata.topics().iter().find(|found| found.name() == *topic);
+            found.map_or(0, |found| i32::try_from(found.partitions().len()).unwrap_or(i32::MAX))
+        };
+        Ok(topics.iter().map(count).collect())
+    }
+
+    /// All partitions of topics.
+    fn places<'t>(&self, topics: &[&'t str]) -> Result<Vec<(&'t str, i32)>, SessionError> {
+        let counts = self.partitions(topics)?;
+        Ok(topics.iter().zip(counts).flat_map(|(&topic, of)| (0..of).map(move |p| (topic, p))).collect())
     }
 
     /// Asks who leads which partition. A client that does not consume keeps leaders that it once learnt until it is told.
@@ -103,6 +125,37 @@ impl Changelog {
     /// Of an app.
     pub fn new(clients: Rc<Clients>, app: &str, shutdown: &Shutdown) -> Self {
         Self { topic: topic::changelog(app), clients, shutdown: shutdown.clone() }
+    }
+
+    /// How many partitions the `sources` of its app have, and at least as many has the changelog; or, what is wrong.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn partitions(&self, sources: &[Source]) -> Result<Result<i32, String>, SessionError> {
+        let mut topics: Vec<&str> = sources.iter().map(|source| source.topic).collect();
+        topics.push(&self.topic);
+        let began = Instant::now();
+        loop {
+            let counts = self.clients.partitions(&topics)?;
+            if let Some((changelog, of_sources)) = counts.split_last()
+                && let Some(first) = of_sources.first()
+                && of_sources.iter().all(|count| count == first)
+                && first <= changelog
+            {
+                return Ok(Ok(*first));
+            }
+            // A broker hears of new partitions a moment after another one.
+            if began.elapsed() > HEARD || self.shutdown.requested() {
+                let have: Vec<String> =
+                    topics.iter().zip(counts).map(|(topic, count)| format!("{topic} {count}")).collect();
+                return Ok(Err(format!(
+                    "its topics have different numbers of partitions ({}): `millrace rescale` has not come to its end, run it \
+                     again; or somebody has added some by hand, and these would be read without their state",
+                    have.join(", ")
+                )));
+            }
+            drop(self.clients.committed.poll(AGAIN));
+        }
     }
 
     /// The ends of partitions, once no transaction is open in them: a former owner's last one counts if it was committed,
@@ -157,11 +210,11 @@ impl Changelog {
     /// Kafka does not answer.
     pub fn ends(&self, beside: &[&str]) -> Result<Result<Ends, Ends>, SessionError> {
         let topics: Vec<&str> = std::iter::once(self.topic.as_str()).chain(beside.iter().copied()).collect();
-        let places = || topics.iter().flat_map(|topic| (0..topic::PARTITIONS).map(move |p| (*topic, p)));
+        let places = self.clients.places(&topics)?;
         let ends = |consumer: &BaseConsumer| {
             let mut ends = Ends::new();
-            for ((topic, _), end) in places().zip(newest(consumer, places())?) {
-                ends.entry(topic.to_owned()).or_default().push(end);
+            for ((topic, _), end) in places.iter().zip(newest(consumer, places.iter().copied())?) {
+                ends.entry((*topic).to_owned()).or_default().push(end);
             }
             Ok::<_, SessionError>(ends)
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use millrace_core::task::SourceKind;
 use millrace_core::{Application, Effects, Input};
 use millrace_service::control::Versioned;
@@ -65,6 +65,8 @@ pub struct Member {
     /// Its tasks.
     pub work: Tasks,
     comeback: Comeback,
+    /// How many the app had at its first assignment.
+    partitions: Option<i32>,
 }
 
 impl Member {
@@ -99,7 +101,15 @@ impl Member {
         env.status.set_state(name, WorkerState::Starting);
         let work = Tasks::new(app, component);
         let consumer = Membership::new(consumer);
-        Ok(Self { number, app, consumer, generation: None, work, comeback: Comeback::begin() })
+        Ok(Self {
+            number,
+            app,
+            consumer,
+            generation: None,
+            work,
+            comeback: Comeback::begin(),
+            partitions: None,
+        })
     }
 
     /// The app's name.
@@ -172,6 +182,11 @@ impl Member {
         // Waits for offsets of transactions that are being committed: isolation is read_committed.
         let committed = self.consumer.committed_offsets(wanted, OFFSETS)?;
         let restorer = Restorer::new(self.app, env)?;
+        let of = restorer.partitions()?;
+        if self.partitions.replace(of).is_some_and(|before| before != of) {
+            // What this session knows of its topics is out of date.
+            return Err(SessionError::Kafka(anyhow!("{app} has got {of} partitions")));
+        }
         let restored = restorer.restore(partitions)?;
         let mut unread = Vec::new();
         for (number, source) in sources.iter().enumerate().filter(|(_, s)| s.kind == SourceKind::Reference) {
@@ -191,7 +206,7 @@ impl Member {
             env.status.recovery(restored.recovery);
             commits.push(restored.last_commit_ms);
             // Spread, so that the tasks of a worker do not all write at once.
-            let turn = u32::try_from(partition.rem_euclid(topic::PARTITIONS)).unwrap_or(0);
+            let turn = f64::from(partition) / f64::from(of.max(1));
             let state = TaskState {
                 told: Told::of(&*restored.task),
                 next: next_offsets(&*restored.task, sources),
@@ -199,7 +214,7 @@ impl Member {
                 changelog_offset: restored.changelog_offset,
                 checkpoints: restored.checkpoints,
                 store: restored.store,
-                next_checkpoint: Instant::now() + env.args.checkpoint_interval() / 6 * turn,
+                next_checkpoint: Instant::now() + env.args.checkpoint_interval().mul_f64(turn),
                 progressed,
                 bootstrap,
                 touched: false,

@@ -5,7 +5,8 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
+use millrace_core::task::Division;
 use millrace_core::{Application, Task};
 use millrace_service::clock;
 use millrace_wire::telemetry::{Recovery, WorkerState};
@@ -54,6 +55,15 @@ impl<'a> Restorer<'a> {
     pub fn new(app: &'static dyn Application, env: &'a Environment<'_>) -> Result<Self, SessionError> {
         let changelog = Changelog::new(env.clients()?, app.name(), env.shutdown);
         Ok(Self { app, changelog, env, store_away: Cell::new(false) })
+    }
+
+    /// How many partitions the app has.
+    ///
+    /// # Errors
+    /// Its topics have not as many; Kafka does not answer.
+    pub fn partitions(&self) -> Result<i32, SessionError> {
+        let counted = self.changelog.partitions(self.app.sources())?;
+        counted.map_err(anyhow::Error::msg).map_err(SessionError::app(self.app.name()))
     }
 
     /// Restores the tasks of partitions, in their order. The changelogs behind their checkpoints are read together.
@@ -142,6 +152,11 @@ impl<'a> Restorer<'a> {
                 (Some(store), Collector::of_disk(chain(None)))
             }
         };
+        if let Some(Division { to, .. }) = task.division() {
+            return Err(SessionError::app(app)(anyhow!(
+                "its state is to be divided among {to} tasks: `millrace rescale {app} --partitions {to}` finishes that"
+            )));
+        }
         task.start();
         let recovery = Recovery {
             app: app.to_owned(),

@@ -7,7 +7,7 @@ use millrace_service::clock;
 use millrace_wire::topic;
 
 use super::catalogue::{self, HandedOver, MANIFEST, Savepoint, State};
-use super::{Context, repartition_topics, say, state_at, task_with};
+use super::{CLIENT, Context, repartition_topics, say, state_at, task_with};
 use crate::checkpoint::{Encoded, FORMAT, File, Manifest, digest, seal};
 use crate::runtime::changelog::{Changelog, Clients, Ends};
 
@@ -16,7 +16,8 @@ const QUIET: Duration = Duration::from_secs(15);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(3);
 
-/// Makes a savepoint of what is committed of `apps`.
+/// Makes a savepoint of what is committed of `apps`; with `tasks_each`, of so many tasks of each, because the others have just come
+/// to be and have no state.
 ///
 /// # Errors
 /// There is one of this name; Kafka or the store does not answer.
@@ -24,6 +25,7 @@ pub fn create(
     context: &Context,
     name: Option<String>,
     apps: &[&'static dyn Application],
+    tasks_each: Option<i32>,
 ) -> anyhow::Result<()> {
     let begun = Instant::now();
     let created_ms = clock::now_ms();
@@ -34,7 +36,7 @@ pub fn create(
         bail!("there is a savepoint {name} already: choose another name");
     }
     let folder = catalogue::folder(store, &name);
-    let clients = Rc::new(Clients::new(&context.kafka, "millrace-savepoint")?);
+    let clients = Rc::new(Clients::new(&context.kafka, CLIENT)?);
     let (mut tasks, mut handed_over) = (Vec::new(), Vec::new());
     for app in apps {
         let changelog = Changelog::new(clients.clone(), app.name(), &context.shutdown);
@@ -44,7 +46,7 @@ pub fn create(
             let handed = |(partition, end)| HandedOver { topic: topic.clone(), partition, end };
             handed_over.extend((0..).zip(ends).map(handed));
         }
-        for (partition, end) in (0..).zip(of_changelog) {
+        for (partition, end) in (0..tasks_each.unwrap_or(i32::MAX)).zip(of_changelog) {
             let begun = Instant::now();
             let state = state_at(context, &changelog, app.name(), partition, end)?;
             let mut task = task_with(*app, partition, &state.bytes)

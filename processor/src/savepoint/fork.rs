@@ -16,9 +16,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde::{Deserialize, Serialize};
 
 use super::restore::{open, put_back, read, wait_until_empty};
-use super::{CALL, Context, say};
+use super::{CALL, CLIENT, Context, say};
 use crate::apps::fork::Fork;
 use crate::checkpoint::{FORMAT, ReadError, Store, seal};
+use crate::runtime::changelog::Clients;
 
 /// Folder of what is known of forks.
 const FOLDER: &str = "forks";
@@ -72,7 +73,12 @@ pub fn fork(
     let saved = open(context, savepoint)?;
     let tasks = read(context, &saved, fork.of(), fork)?;
     ensure!(!tasks.is_empty(), "the savepoint {savepoint} has no app {}", fork.of().name());
-    let topics = topics(fork);
+    let partitions = i32::try_from(tasks.len()).unwrap_or(i32::MAX);
+    let of_tasks = |topic: Topic| match topic.kind {
+        topic::Kind::Internal => Topic { partitions, ..topic },
+        _ => topic,
+    };
+    let topics: Vec<Topic> = topics(fork).into_iter().map(of_tasks).collect();
     let admin = admin(context)?;
     context.runtime.block_on(create(&admin, &topics, name))?;
     let made = put_back(context, fork, tasks).and_then(|()| {
@@ -98,18 +104,20 @@ pub fn unfork(context: &Context, name: &str, all: &'static [&'static dyn Applica
     if !context.runtime.block_on(forks(store))?.iter().any(|(fork, _)| fork == name) {
         bail!("there is no fork {name}: `millrace savepoint list` shows them");
     }
-    let group = context.kafka.consumer("millrace-savepoint", &topic::group(name), "read_committed");
+    let group = context.kafka.consumer(CLIENT, &topic::group(name), "read_committed");
     let group: BaseConsumer = group.create()?;
     wait_until_empty(context, &group, name)?;
     // First, so that no worker runs what is half removed.
     context.runtime.block_on(store.delete(&folder(store, name), FILE))?;
     let topics = topics(fork);
+    let clients = Clients::new(&context.kafka, CLIENT)?;
+    let partitions = clients.partitions(&[&topic::changelog(name)])?.into_iter().sum();
     context.runtime.block_on(remove(&admin(context)?, fork, &topics))?;
-    for partition in 0..topic::PARTITIONS {
+    for partition in 0..partitions {
         context.runtime.block_on(forget_checkpoints(store, &store.folder(name, partition)))?;
     }
-    let ledger: BaseProducer = context.kafka.producer("millrace-savepoint").create()?;
-    for partition in 0..topic::PARTITIONS {
+    let ledger: BaseProducer = context.kafka.producer(CLIENT).create()?;
+    for partition in 0..partitions {
         let key = ledger::key(name, partition);
         let gone = BaseRecord::<str, [u8]>::to(topic::LEDGER).key(&key);
         ledger.send(gone).map_err(|(error, _)| error)?;
@@ -139,11 +147,11 @@ fn topics(fork: &Fork) -> Vec<Topic> {
     theirs.map(|topic| Topic { name: names::topic(fork.name(), &topic.name), ..topic }).collect()
 }
 
-fn admin(context: &Context) -> anyhow::Result<AdminClient<DefaultClientContext>> {
-    Ok(context.kafka.client("millrace-savepoint").create()?)
+pub(super) fn admin(context: &Context) -> anyhow::Result<AdminClient<DefaultClientContext>> {
+    Ok(context.kafka.client(CLIENT).create()?)
 }
 
-fn patience() -> AdminOptions {
+pub(super) fn patience() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL))
 }
 
@@ -170,19 +178,29 @@ async fn create(
             Err((name, code)) => bail!("the topic {name} can't be created: {code}"),
         }
     }
+    let topics: Vec<_> = topics.iter().map(|topic| (topic.name.as_str(), topic.partitions)).collect();
+    until_led(admin, &topics).await
+}
+
+/// Waits until so many partitions of each topic have a leader.
+pub(super) async fn until_led(
+    admin: &AdminClient<DefaultClientContext>,
+    topics: &[(&str, i32)],
+) -> anyhow::Result<()> {
     let begun = Instant::now();
-    while let Some(topic) = topics.iter().find(|topic| !has_leaders(admin, topic)) {
-        ensure!(begun.elapsed() < CALL, "the topic {} has no leader after {CALL:?}", topic.name);
+    while let Some((topic, _)) = topics.iter().find(|(topic, partitions)| !is_led(admin, topic, *partitions))
+    {
+        ensure!(begun.elapsed() < CALL, "the topic {topic} has no leader after {CALL:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
 }
 
-fn has_leaders(admin: &AdminClient<DefaultClientContext>, topic: &Topic) -> bool {
-    let Ok(metadata) = admin.inner().fetch_metadata(Some(&topic.name), CALL) else { return false };
-    let found = metadata.topics().iter().filter(|found| found.name() == topic.name);
+fn is_led(admin: &AdminClient<DefaultClientContext>, topic: &str, partitions: i32) -> bool {
+    let Ok(metadata) = admin.inner().fetch_metadata(Some(topic), CALL) else { return false };
+    let found = metadata.topics().iter().filter(|found| found.name() == topic);
     found.flat_map(|found| found.partitions()).filter(|partition| partition.leader() >= 0).count()
-        == usize::try_from(topic.partitions).unwrap_or_default()
+        == usize::try_from(partitions).unwrap_or_default()
 }
 
 /// Removes what a fork has in Kafka, if it is there.

@@ -10,12 +10,15 @@
 //! Restoring ([`restore`]) is one transaction per app: changelog, ledger and the group's offsets go back together, or
 //! not at all. Results that were emitted after the savepoint are emitted again, as with Flink's savepoints.
 //!
+//! More partitions ([`rescale()`]) are that transaction with a savepoint whose state has been divided among more tasks.
+//!
 //! A fork ([`fork()`]) is the same transaction for an app of another name, whose topics are made first. Workers run, beside
 //! the apps, the forks that `forks/<name>/fork.json` tell of when they start.
 
 mod catalogue;
 mod create;
 mod fork;
+mod rescale;
 mod restore;
 
 use std::io::Write;
@@ -30,6 +33,7 @@ use millrace_service::{KafkaArgs, Shutdown};
 pub use catalogue::{Savepoint, State};
 pub use create::create;
 pub use fork::{fork, forks, unfork};
+pub use rescale::{drain, rescale};
 pub use restore::restore;
 
 use crate::checkpoint::{Changes, Encoded, Found, Store, merged};
@@ -79,6 +83,20 @@ pub enum Action {
         /// The fork: APP.NAME.
         fork: String,
     },
+    /// Wait until an app, and those that read the same topics, have read all there is. Nothing may write to these topics.
+    Drain {
+        /// The app.
+        app: String,
+    },
+    /// Give an app, and those that read the same topics, more partitions, and their state to the tasks of these. Nothing may
+    /// write to the topics that they read, which must be read to their ends, and workers must be stopped.
+    Rescale {
+        /// The app.
+        app: String,
+        /// How many there are to be: a multiple of how many there are.
+        #[arg(long)]
+        partitions: i32,
+    },
     /// Remove a fork with all of its topics. Workers must be stopped.
     Unfork {
         /// The fork: APP.NAME.
@@ -86,6 +104,8 @@ pub enum Action {
     },
 }
 
+/// The name of its clients.
+const CLIENT: &str = "millrace-savepoint";
 /// How long a broker may take to answer.
 const CALL: Duration = Duration::from_secs(10);
 
@@ -106,10 +126,12 @@ pub fn run(args: SavepointArgs, all: &'static [&'static dyn Application]) -> any
     let shutdown = runtime.block_on(async { Shutdown::on_signals() })?;
     let context = Context { kafka: args.kafka, store: Store::open(&args.checkpoint_url)?, runtime, shutdown };
     match args.action {
-        Action::Create { name, apps } => create(&context, name, &chosen(all, &apps)?),
+        Action::Create { name, apps } => create(&context, name, &chosen(all, &apps)?, None),
         Action::List => catalogue::list(&context),
         Action::Restore { name, apps } => restore(&context, &name, &apps, all),
         Action::Fork { name, fork: to } => fork(&context, &name, &to, all),
+        Action::Drain { app } => drain(&context, &app, all),
+        Action::Rescale { app, partitions } => rescale(&context, &app, partitions, all),
         Action::Unfork { fork } => unfork(&context, &fork, all),
     }
 }

@@ -3,17 +3,18 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use millrace_core::task::SourceKind;
+use millrace_core::task::{Division, Share, SourceKind, divide};
 use millrace_core::{Application, Source, Task};
 use millrace_service::clock;
 use millrace_wire::ledger::{self, Undone};
+use millrace_wire::partition;
 use millrace_wire::{fork, topic};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::BaseRecord;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::catalogue::{self, HandedOver, Savepoint, State};
-use super::{CALL, Context, chosen, say, state_at, task_with};
+use super::{CALL, CLIENT, Context, chosen, say, state_at, task_with};
 use crate::checkpoint::{Changes, Damaged, Encoded, Entry, Manifest, merged};
 use crate::runtime::Generation;
 use crate::runtime::changelog::{Changelog, Clients, Logged};
@@ -21,7 +22,7 @@ use crate::runtime::tasks::entry;
 use crate::runtime::transaction::Transactions;
 
 /// How long a restoring transaction may be open.
-const TRANSACTION: Duration = Duration::from_secs(300);
+pub(super) const TRANSACTION: Duration = Duration::from_secs(300);
 /// A group forgets workers that have stopped after 6 s (`session.timeout.ms`).
 const LEAVING: Duration = Duration::from_secs(25);
 /// Who restores, in the ledger and as a client.
@@ -49,6 +50,17 @@ pub fn restore(
     for &app in &chosen {
         wanted.push((app, read(context, &savepoint, app, app)?));
     }
+    let clients = Clients::new(&context.kafka, CLIENT)?;
+    for (app, tasks) in &wanted {
+        let partitions = clients.partitions(&[&topic::changelog(app.name())])?.into_iter().sum::<i32>();
+        ensure!(
+            i32::try_from(tasks.len()) == Ok(partitions),
+            "the savepoint {name} has {} tasks of {}, which has {partitions} partitions since: it is from before a `millrace \
+             rescale` and can't be restored",
+            tasks.len(),
+            app.name()
+        );
+    }
     for (app, tasks) in wanted {
         put_back(context, app, tasks).with_context(|| format!("{} was not restored", app.name()))?;
     }
@@ -70,6 +82,34 @@ pub(super) struct Saved {
     state: Vec<u8>,
     task: Box<dyn Task>,
     under_way: Vec<UnderWay>,
+}
+
+impl Saved {
+    /// The same state for more tasks: these go on with what their keys have. Nothing may be under way between the tasks.
+    ///
+    /// # Errors
+    /// The state can't be read.
+    pub(super) fn divided(
+        app: &'static dyn Application,
+        tasks: &[Self],
+        division: Division,
+    ) -> anyhow::Result<Vec<Self>> {
+        let part = |share: Share| {
+            let of = tasks.iter().find(|saved| saved.manifest.partition == share.of());
+            let of = of.with_context(|| format!("there is no task {}/{}", app.name(), share.of()))?;
+            let entries = merged(&[&of.state]).collect::<Result<Vec<_>, _>>()?;
+            let mut task = divide(app, share, partition, entries.into_iter())?;
+            let mut state = Changes::default();
+            task.snapshot(&mut |key, value| state.put(key, value));
+            let manifest = Manifest {
+                partition: share.partition,
+                offsets: if share.is_new() { Vec::new() } else { of.manifest.offsets.clone() },
+                ..of.manifest.clone()
+            };
+            anyhow::Ok(Self { manifest, state: Encoded::delta(&state).bytes, task, under_way: Vec::new() })
+        };
+        division.shares().map(part).collect()
+    }
 }
 
 /// What was under way to a task at the moment of the savepoint.
@@ -147,9 +187,9 @@ pub(super) fn put_back(
     let (name, changelog) = (app.name(), topic::changelog(app.name()));
     // Only asks and lends its group's name: it never joins.
     let group: BaseConsumer =
-        context.kafka.consumer("millrace-savepoint", &topic::group(name), "read_committed").create()?;
+        context.kafka.consumer(CLIENT, &topic::group(name), "read_committed").create()?;
     wait_until_empty(context, &group, name)?;
-    let clients = Rc::new(Clients::new(&context.kafka, "millrace-savepoint")?);
+    let clients = Rc::new(Clients::new(&context.kafka, CLIENT)?);
     let log = Changelog::new(clients, name, &context.shutdown);
     for saved in &mut tasks {
         pass_over(&log, saved)?;
@@ -187,13 +227,8 @@ pub(super) fn put_back(
             if fork::of(name).is_none() {
                 let before = task_with(app, partition, &now.bytes)?;
                 let at_ms = clock::now_ms();
-                let undone = Undone {
-                    v: ledger::FORMAT,
-                    app: name.to_owned(),
-                    partition,
-                    at_ms,
-                    emitted: emitted(&*before) - emitted(&*saved.task),
-                };
+                let emitted = emitted(&*before) - emitted(&*saved.task);
+                let undone = Undone { v: ledger::FORMAT, app: name.to_owned(), partition, at_ms, emitted };
                 let (key, value) = (format!("{key}/undone/{at_ms}"), serde_json::to_vec(&undone)?);
                 transactions.send(BaseRecord::to(topic::LEDGER).key(&key).payload(&value))?;
             }

@@ -88,7 +88,26 @@ impl<I> KeyState<I> {
     }
 }
 
+impl EntryKey<'_> {
+    /// It borrows from the bytes, so it is read without the helper for owned types.
+    fn read(key: &[u8]) -> Result<EntryKey<'_>, StateError> {
+        let Some((_, rest)) = key.split_first() else { return Err(StateError::Damaged("no key".to_owned())) };
+        postcard::from_bytes(rest).map_err(|e| StateError::Damaged(e.to_string()))
+    }
+}
+
 impl<K, F, I: Serialize + DeserializeOwned> Table for CepOperator<K, F, I> {
+    fn owner(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(match EntryKey::read(key)? {
+            EntryKey::Meta => None,
+            EntryKey::Key(key) => Some(key.as_bytes().to_vec()),
+        })
+    }
+
+    fn count_anew(&mut self) {
+        (self.meta.counts, self.work.dropped, self.meta_dirty) = (Counts::default(), 0, true);
+    }
+
     fn changes(&mut self, change: &mut Change<'_>) {
         let (mut key_bytes, mut value) = std::mem::take(&mut self.scratch);
         let counts = self.counts();
@@ -136,9 +155,7 @@ impl<K, F, I: Serialize + DeserializeOwned> Table for CepOperator<K, F, I> {
     }
 
     fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
-        // EntryKey borrows from the bytes, so it is read without the helper for owned types.
-        let Some((_, rest)) = key.split_first() else { return Err(StateError::Damaged("no key".to_owned())) };
-        match postcard::from_bytes(rest).map_err(|e| StateError::Damaged(e.to_string()))? {
+        match EntryKey::read(key)? {
             EntryKey::Meta => self.meta = value.map(decode).transpose()?.unwrap_or_default(),
             EntryKey::Key(key) => {
                 let loaded = value.map(decode::<KeyState<I>>).transpose()?;

@@ -8,7 +8,7 @@
 //!
 //! The topic is one more source of the app: what the first stage writes is committed with the input that it came from,
 //! and what the second stage reads is committed with its results. Event time travels too: each task tells every
-//! partition of the topic how far its watermark is ([`Message::Progress`]), at most every [`MARKER_EVERY`] ms of
+//! partition of the topic how far its watermark is ([`Message::Progress`]), at multiples of [`MARKER_EVERY`] ms of
 //! processing time, and the second stage merges what all tasks say ([`Valve`](crate::watermark::Valve)). Its windows
 //! close when the slowest task that is not idle has passed their end.
 //!
@@ -60,5 +60,5 @@ pub use message::Message;
 pub(crate) use message::progress;
 pub use stage::SecondStage;
 
-/// Least time between two markers of a task, unless it becomes idle or active, ms of processing time.
-pub const MARKER_EVERY: i64 = 500;
+/// Tasks tell how far they are at multiples of it, ms of processing time, unless they become idle or active.
+pub const MARKER_EVERY: i64 = 1_000;

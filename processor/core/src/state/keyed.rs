@@ -112,6 +112,10 @@ impl<V: Serialize + DeserializeOwned> Store<V> for KeyedState<V> {
 }
 
 impl<V: Serialize + DeserializeOwned> Table for KeyedState<V> {
+    fn owner(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(Some(key.to_vec()))
+    }
+
     fn changes(&mut self, change: &mut Change<'_>) {
         for key in self.dirty.drain(..) {
             if let Entry::Occupied(mut entry) = self.entries.entry(key.clone()) {

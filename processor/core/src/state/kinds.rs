@@ -146,6 +146,10 @@ impl<V, S: Store<Timed<V>>> State for ValueState<V, S> {
 }
 
 impl<V, S: Store<Timed<V>>> Table for ValueState<V, S> {
+    fn owner(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.store.owner(key)
+    }
+
     fn changes(&mut self, change: &mut Change<'_>) {
         self.store.changes(change);
     }
@@ -249,6 +253,10 @@ impl<A, Acc: Serialize + DeserializeOwned> AggregatingState<A, Acc> {
 macro_rules! delegate {
     ($type:ty, [$($generic:tt)*], $($bound:tt)*) => {
         impl<$($generic)*> Table for $type where $($bound)* {
+            fn owner(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+                self.state.owner(key)
+            }
+
             fn changes(&mut self, change: &mut Change<'_>) {
                 self.state.changes(change);
             }

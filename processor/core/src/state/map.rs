@@ -133,6 +133,10 @@ impl<K: MapKey, V: Serialize + DeserializeOwned> State for MapState<K, V> {
 }
 
 impl<K: MapKey, V: Serialize + DeserializeOwned> Table for MapState<K, V> {
+    fn owner(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.entries.owner(key)
+    }
+
     fn changes(&mut self, change: &mut Change<'_>) {
         self.entries.changes(change);
     }

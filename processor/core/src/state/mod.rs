@@ -104,6 +104,13 @@ pub trait Table {
     fn attach(&mut self, cold: ColdTable) {
         cold.each(&mut |key, value| self.load(key, Some(value)));
     }
+    /// The key of the records that an entry is of; `None`: it is of the table as a whole.
+    ///
+    /// # Errors
+    /// The bytes can't be read.
+    fn owner(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
+    /// What has been counted so far is another task's.
+    fn count_anew(&mut self) {}
     /// Number of entries, in memory or not.
     fn len(&self) -> usize;
     /// Whether there are none.

@@ -221,6 +221,11 @@ where
     K: Ord + Clone + Serialize + DeserializeOwned,
     V: Serialize + DeserializeOwned,
 {
+    fn owner(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        let (key, _): (String, K) = decode(key)?;
+        Ok(Some(key.into_bytes()))
+    }
+
     fn changes(&mut self, change: &mut Change<'_>) {
         let (mut key_bytes, mut bytes) = std::mem::take(&mut self.scratch);
         for (key, at) in self.removed.drain(..) {

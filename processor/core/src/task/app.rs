@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use super::handover::{Downstream, Told};
 use super::stored::EntryKey;
-use super::{App, Input, JobStatus, Malformed, Parsed, Record, Refused, SourceKind, Task, Totals};
+use super::{
+    App, Division, Input, JobStatus, Malformed, Parsed, Record, Refused, Share, SourceKind, Task, Totals,
+};
 use crate::cep::LivePattern;
 use crate::effect::Effects;
 use crate::invariant::Violation;
@@ -28,6 +30,8 @@ pub(super) struct AppTask<E: 'static> {
     pub(super) told: Told,
     /// The others are to say again whether they are idle.
     pub(super) asks: bool,
+    /// What is to be done with its state before it may run.
+    pub(super) division: Option<Division>,
 }
 
 pub(super) struct SourceState {
@@ -99,6 +103,7 @@ impl<E: 'static> AppTask<E> {
             scratch: Vec::new(),
             told: Told::default(),
             asks: false,
+            division: None,
         })
     }
 
@@ -269,12 +274,7 @@ impl<E: 'static> Task for AppTask<E> {
     }
 
     fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<bool, StateError> {
-        let (version, rest) = key.split_first().ok_or_else(|| StateError::Damaged("no key".to_owned()))?;
-        if *version != crate::state::VERSION {
-            return Err(StateError::Version(*version));
-        }
-        let entry: EntryKey<'_> =
-            postcard::from_bytes(rest).map_err(|e| StateError::Damaged(e.to_string()))?;
+        let entry = EntryKey::read(key)?;
         if entry.job.is_empty() {
             return self.load_own(entry.table, value);
         }
@@ -401,6 +401,29 @@ impl<E: 'static> Task for AppTask<E> {
             let name = job.descriptor().name;
             job.patterns(&mut |pattern| visit(name, pattern));
         }
+    }
+
+    fn owner(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        let entry = EntryKey::read(key)?;
+        let Some(job) = self.jobs.iter_mut().find(|job| job.descriptor().name == entry.job) else {
+            return Ok(None);
+        };
+        let (mut number, mut owner) = (0, Ok(None));
+        job.tables(&mut |table: &mut dyn Table| {
+            if number == entry.table {
+                owner = table.owner(entry.key);
+            }
+            number += 1;
+        });
+        owner
+    }
+
+    fn division(&self) -> Option<Division> {
+        self.division
+    }
+
+    fn divided(&mut self, share: Share) {
+        self.take(share);
     }
 
     fn entries(&mut self) -> usize {

@@ -1,7 +1,7 @@
 //! What tasks of an app hand to each other: records for second stages, and how far each task is.
 
 use super::app::{AppTask, Time};
-use super::{Malformed, Record, SourceKind};
+use super::{Malformed, Record};
 use crate::effect::Effects;
 use crate::invariant::Violation;
 use crate::repartition::{self, MARKER_EVERY, Message};
@@ -97,18 +97,24 @@ impl<E: 'static> AppTask<E> {
         let (watermark, idle) = (self.multiplexer.watermark(), self.multiplexer.is_idle());
         let known = self.told.watermark.unwrap_or(Watermark::NONE);
         let due = idle != self.told.idle
-            || watermark > known && self.now >= self.told.at + MARKER_EVERY
+            // At the same moments for all tasks: then their markers are in as few transactions as can be.
+            || watermark > known && self.now.div_euclid(MARKER_EVERY) > self.told.at.div_euclid(MARKER_EVERY)
             || idle && self.told.asked
             || self.asks;
-        let repartitions = || self.app.sources.iter().filter(|source| source.kind == SourceKind::Repartition);
-        if !due || repartitions().next().is_none() {
+        let repartitions = self.app.sources.iter().zip(&self.inputs).filter_map(|(source, input)| {
+            let Time::Repartition(downstream) = &input.time else { return None };
+            Some((source.topic, i32::try_from(downstream.valve.channels()).ok()?))
+        });
+        let repartitions: Vec<_> = if due { repartitions.collect() } else { Vec::new() };
+        if repartitions.is_empty() {
             return;
         }
         // What is held was in time: it goes before the marker.
         self.flush_jobs(effects);
         let progress = repartition::progress(self.partition, watermark, idle, std::mem::take(&mut self.asks));
-        for source in self.app.sources.iter().filter(|source| source.kind == SourceKind::Repartition) {
-            effects.marker(source.topic, self.app.partitions, &progress);
+        // Each task is a channel of the others.
+        for (topic, tasks) in repartitions {
+            effects.marker(topic, tasks, &progress);
         }
         self.told = Told { watermark: Some(watermark), idle, at: self.now, asked: false };
     }

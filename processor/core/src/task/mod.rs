@@ -33,6 +33,7 @@
 //! ```
 
 mod app;
+mod division;
 mod handover;
 mod stored;
 #[cfg(test)]
@@ -44,6 +45,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::app::AppTask;
+pub use self::division::{Division, Share, Uneven, divide};
 use crate::cep::LivePattern;
 use crate::effect::Effects;
 use crate::invariant::Stats;
@@ -118,7 +120,8 @@ pub struct App<E: 'static> {
     pub name: &'static str,
     /// What it reads.
     pub sources: &'static [Source],
-    /// Partitions of each of these topics, and so the number of tasks.
+    /// Partitions of each of these topics, and so the number of tasks, at its first start. Later its state knows: see
+    /// [`divide`].
     pub partitions: i32,
     /// Bytes to an event, once per app.
     pub parse: fn(&Record<'_>) -> Result<Parsed<E>, Malformed>,
@@ -237,6 +240,16 @@ pub trait Task {
     fn patterns(&self, visit: &mut dyn FnMut(&'static str, LivePattern<'_>));
     /// Number of entries of keyed state, in memory or not.
     fn entries(&mut self) -> usize;
+    /// The key of the records that an entry of state is of; `None`: of the task as a whole, or of a job that is no longer
+    /// there.
+    ///
+    /// # Errors
+    /// The bytes can't be read.
+    fn owner(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
+    /// What is to be done with its state before it may run, by an entry that was loaded.
+    fn division(&self) -> Option<Division>;
+    /// Behind [`Task::start`]: its state is its share of what another one had.
+    fn divided(&mut self, share: Share);
 }
 
 /// An app, whatever its events are.

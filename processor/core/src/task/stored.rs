@@ -4,8 +4,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Totals;
 use super::app::{AppTask, SourceState, Time};
+use super::{Division, Totals};
 use crate::invariant::{ByName, Stats};
 use crate::state::{Change, StateError, decode, encode};
 use crate::time::Watermark;
@@ -20,7 +20,16 @@ pub(super) struct EntryKey<'a> {
     pub key: &'a [u8],
 }
 
-impl EntryKey<'_> {
+impl<'a> EntryKey<'a> {
+    /// It borrows from the bytes, so it is read without the helper for owned types.
+    pub fn read(key: &'a [u8]) -> Result<Self, StateError> {
+        let (version, rest) = key.split_first().ok_or_else(|| StateError::Damaged("no key".to_owned()))?;
+        if *version != crate::state::VERSION {
+            return Err(StateError::Version(*version));
+        }
+        postcard::from_bytes(rest).map_err(|e| StateError::Damaged(e.to_string()))
+    }
+
     /// What the keys of a table's entries begin with, before the length of the table's own key.
     pub fn prefix(job: &str, table: u16) -> Vec<u8> {
         let mut prefix = Vec::new();
@@ -76,6 +85,19 @@ const STANDINGS: u16 = 3;
 type Fates = Vec<(String, u64, Vec<(String, u64)>)>;
 /// See [`Fates`].
 const FATES: u16 = 4;
+
+/// See [`Division`]: an entry of its own, which only tasks have whose state is to be divided.
+const DIVISION: u16 = 5;
+
+impl Division {
+    /// The entry of state that keeps a task from being run until its state has been divided.
+    pub fn entry(self) -> (Vec<u8>, Vec<u8>) {
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        encode(&EntryKey { job: "", table: DIVISION, key: &[] }, &mut key);
+        encode(&(self.from, self.to), &mut value);
+        (key, value)
+    }
+}
 
 impl<E: 'static> AppTask<E> {
     pub(super) fn meta(&self) -> Meta {
@@ -220,6 +242,10 @@ impl<E: 'static> AppTask<E> {
             WINDOWED => self.load_windowed(read(value)?),
             STANDINGS => self.load_standings(read(value)?),
             FATES => self.load_fates(read(value)?),
+            DIVISION => {
+                let stored: Option<(i32, i32)> = value.map(decode).transpose()?;
+                self.division = stored.map(|(from, to)| Division { from, to });
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -236,6 +262,10 @@ impl<E: 'static> AppTask<E> {
         own_table(WINDOWED, &windowed, entry);
         own_table(STANDINGS, &standings, entry);
         own_table(FATES, &self.fates(), entry);
+        if let Some(division) = self.division {
+            let (key, value) = division.entry();
+            entry(&key, Some(&value));
+        }
     }
 }
 

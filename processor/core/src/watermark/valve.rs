@@ -51,6 +51,16 @@ impl Valve {
         Self { channels: vec![channel; channels], last: Watermark::NONE, idle: false }
     }
 
+    /// How many channels there are.
+    pub fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// There are `channels` now, a multiple of those so far: each goes on as one of those with the same remainder.
+    pub fn divide(&mut self, channels: usize) {
+        self.channels = self.channels.iter().copied().cycle().take(channels).collect();
+    }
+
     /// Time has passed unseen: channels that were idle hold event time up until they say how far they are, or that they
     /// still are.
     pub fn resume(&mut self) {

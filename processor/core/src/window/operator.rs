@@ -278,7 +278,22 @@ where
     }
 }
 
+impl EntryKey<'_> {
+    /// It borrows from the bytes, so it is read without the helper for owned types.
+    fn read(key: &[u8]) -> Result<EntryKey<'_>, StateError> {
+        let Some((_, rest)) = key.split_first() else { return Err(StateError::Damaged("no key".to_owned())) };
+        postcard::from_bytes(rest).map_err(|e| StateError::Damaged(e.to_string()))
+    }
+}
+
 impl<K, S, L, G, F, Acc: Serialize + DeserializeOwned> Table for WindowOperator<K, S, L, G, F, Acc> {
+    fn owner(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(match EntryKey::read(key)? {
+            EntryKey::Schedule => None,
+            EntryKey::Pane { key, .. } | EntryKey::Slice { key, .. } => Some(key.as_bytes().to_vec()),
+        })
+    }
+
     fn changes(&mut self, change: &mut Change<'_>) {
         let Self { panes, slices, scratch: (name, value), .. } = self;
         if std::mem::take(&mut self.schedule_dirty) {
@@ -318,9 +333,7 @@ impl<K, S, L, G, F, Acc: Serialize + DeserializeOwned> Table for WindowOperator<
     }
 
     fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
-        // EntryKey borrows from the bytes, so it is read without the helper for owned types.
-        let Some((_, rest)) = key.split_first() else { return Err(StateError::Damaged("no key".to_owned())) };
-        match postcard::from_bytes(rest).map_err(|e| StateError::Damaged(e.to_string()))? {
+        match EntryKey::read(key)? {
             EntryKey::Schedule => self.schedule = value.map(decode).transpose()?.unwrap_or_default(),
             EntryKey::Pane { key, id } => {
                 self.panes.load(key, id, value.map(decode::<StoredPane<Acc>>).transpose()?);

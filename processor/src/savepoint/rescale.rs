@@ -1,0 +1,317 @@
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use millrace_core::Application;
+use millrace_core::repartition::Message;
+use millrace_core::task::{Division, SourceKind};
+use millrace_service::clock;
+use millrace_wire::{fork as names, topic};
+use rdkafka::admin::NewPartitions;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::BaseRecord;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::create::create;
+use super::fork::{admin, forks, patience, until_led};
+use super::restore::{Saved, TRANSACTION, open, put_back, read, wait_until_empty};
+use super::{CALL, CLIENT, Context, chosen, repartition_topics, say, state_at, task_with};
+use crate::runtime::Transactions;
+use crate::runtime::changelog::{Changelog, Clients};
+
+/// How long an app may leave as much unread as it did.
+const STILL: Duration = Duration::from_secs(30);
+/// How often to say how much there is.
+const SAY: Duration = Duration::from_secs(5);
+
+/// An app and those that read the same topics: these have as many partitions for all of them.
+struct Together<'a> {
+    context: &'a Context,
+    apps: Vec<&'static dyn Application>,
+    clients: Rc<Clients>,
+}
+
+impl<'a> Together<'a> {
+    fn new(
+        context: &'a Context,
+        app: &str,
+        all: &'static [&'static dyn Application],
+    ) -> anyhow::Result<Self> {
+        let mut apps = chosen(all, &[app.to_owned()])?;
+        let mut topics: BTreeSet<&str> = apps.iter().flat_map(|app| shared(*app)).collect();
+        while let Some(&one) = all.iter().find(|one| {
+            !apps.iter().any(|known| known.name() == one.name())
+                && shared(**one).any(|topic| topics.contains(topic))
+        }) {
+            topics.extend(shared(one));
+            apps.push(one);
+        }
+        for (fork, _) in context.runtime.block_on(forks(&context.store))? {
+            ensure!(
+                !apps.iter().any(|app| names::of(&fork) == Some(app.name())),
+                "{fork} reads the same topics, and forks can't be rescaled: `millrace savepoint unfork {fork}` removes it"
+            );
+        }
+        Ok(Self { context, apps, clients: Rc::new(Clients::new(&context.kafka, CLIENT)?) })
+    }
+
+    fn names(&self) -> String {
+        self.apps.iter().map(|app| app.name()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn changelog(&self, app: &'static dyn Application) -> Changelog {
+        Changelog::new(self.clients.clone(), app.name(), &self.context.shutdown)
+    }
+
+    /// How many partitions topics have.
+    fn counts<'t>(&self, topics: impl Iterator<Item = &'t str>) -> anyhow::Result<Vec<(&'t str, i32)>> {
+        let topics: Vec<&str> = topics.collect::<BTreeSet<_>>().into_iter().collect();
+        let counts = self.clients.partitions(&topics)?;
+        if let Some((topic, _)) = topics.iter().zip(&counts).find(|(_, count)| **count == 0) {
+            bail!("there is no topic {topic}: `millrace topics setup` creates it");
+        }
+        Ok(topics.into_iter().zip(counts).collect())
+    }
+
+    /// What was noted to be done with the state of an app.
+    fn noted(&self, app: &'static dyn Application) -> anyhow::Result<Option<Division>> {
+        let log = self.changelog(app);
+        let end = log.stable_ends(&[0])?.into_iter().sum();
+        let state = state_at(self.context, &log, app.name(), 0, end)?;
+        Ok(task_with(app, 0, &state.bytes)?.division())
+    }
+
+    /// Notes what is to be done with the state of all apps, or takes that back: as long as it is noted, no worker runs them.
+    fn note(&self, division: Division, is_noted: bool) -> anyhow::Result<()> {
+        let (key, value) = division.entry();
+        for app in &self.apps {
+            let (name, changelog) = (app.name(), topic::changelog(app.name()));
+            let mut transactions = Transactions::start(
+                &self.context.kafka,
+                &format!("rescale-{name}"),
+                vec![changelog.clone()],
+                TRANSACTION,
+            )?;
+            transactions.open();
+            for partition in 0..division.to {
+                let mut record = BaseRecord::to(&changelog).partition(partition).key(&key);
+                record.payload = is_noted.then_some(&value);
+                transactions.send(record)?;
+            }
+            transactions.commit(&[], &|| !self.context.shutdown.requested())?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no worker runs any of the apps.
+    fn until_stopped(&self) -> anyhow::Result<()> {
+        for app in &self.apps {
+            wait_until_empty(self.context, &self.group(*app)?, app.name())?;
+        }
+        Ok(())
+    }
+
+    fn group(&self, app: &'static dyn Application) -> anyhow::Result<BaseConsumer> {
+        let group = topic::group(app.name());
+        Ok(self.context.kafka.consumer(CLIENT, &group, "read_committed").create()?)
+    }
+
+    /// How many records in the first so many partitions an app has not read, and where one of them is. What tasks tell each other
+    /// of their progress, and the markers of transactions, are no records.
+    fn unread(&self, app: &'static dyn Application, partitions: i32) -> anyhow::Result<(u64, String)> {
+        let (log, group) = (self.changelog(app), self.group(app)?);
+        let (mut unread, mut place) = (0, String::new());
+        for source in app.sources() {
+            let mut wanted = TopicPartitionList::new();
+            for partition in 0..partitions {
+                wanted.add_partition(source.topic, partition);
+            }
+            let committed = group.committed_offsets(wanted, CALL)?;
+            let mut spans = Vec::new();
+            for partition in 0..partitions {
+                let (first, end) = log.bounds_of(source.topic, partition)?;
+                let read = match committed.find_partition(source.topic, partition).map(|found| found.offset())
+                {
+                    Some(Offset::Offset(offset)) => offset,
+                    _ => 0,
+                };
+                spans.push((partition, read.max(first), end));
+            }
+            log.read_of(source.topic, &spans, |record| {
+                let tells = source.kind == SourceKind::Repartition
+                    && record
+                        .value
+                        .is_some_and(|value| matches!(Message::read(value), Ok(Message::Progress { .. })));
+                if !tells {
+                    unread += 1;
+                    place = format!("{}/{}", source.topic, record.partition);
+                }
+                Ok(())
+            })?;
+        }
+        Ok((unread, place))
+    }
+
+    /// What is unread of any of the apps, in words.
+    fn left(&self, partitions: i32) -> anyhow::Result<Option<String>> {
+        for app in &self.apps {
+            let (unread, place) = self.unread(*app, partitions)?;
+            if unread > 0 {
+                return Ok(Some(format!("{} has not read {unread} records ({place})", app.name())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives topics the partitions that they lack.
+    fn grow(&self, topics: &[(&str, i32)], to: i32) -> anyhow::Result<()> {
+        let total = usize::try_from(to)?;
+        let few: Vec<_> = topics.iter().filter(|(_, count)| *count < to).map(|(topic, _)| *topic).collect();
+        let more: Vec<_> = few.iter().map(|topic| NewPartitions::new(topic, total)).collect();
+        let admin = admin(self.context)?;
+        self.context.runtime.block_on(async {
+            for grown in admin.create_partitions(&more, &patience()).await? {
+                grown.map_err(|(topic, code)| anyhow!("{topic} got no partitions: {code}"))?;
+            }
+            until_led(&admin, &few.iter().map(|topic| (*topic, to)).collect::<Vec<_>>()).await
+        })
+    }
+
+    /// Gives the state of apps to more tasks, by way of a savepoint.
+    fn divide(&self, apps: &[&'static dyn Application], division: Division) -> anyhow::Result<()> {
+        let name = format!("before-{}-partitions-{}", division.to, clock::now_ms() / 1_000);
+        create(self.context, Some(name.clone()), apps, Some(division.from))?;
+        let savepoint = open(self.context, &name)?;
+        for &app in apps {
+            let tasks = read(self.context, &savepoint, app, app)?;
+            put_back(self.context, app, Saved::divided(app, &tasks, division)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// What an app reads and others may read too.
+fn shared(app: &dyn Application) -> impl Iterator<Item = &'static str> {
+    let sources = app.sources().iter().filter(|source| source.kind != SourceKind::Repartition);
+    sources.map(|source| source.topic)
+}
+
+/// Waits until an app, and those that read the same topics, have read all there is.
+///
+/// # Errors
+/// They do not, or Kafka does not answer.
+pub fn drain(context: &Context, app: &str, all: &'static [&'static dyn Application]) -> anyhow::Result<()> {
+    let together = Together::new(context, app, all)?;
+    let counts = together.counts(together.apps.iter().flat_map(|app| shared(*app)))?;
+    let partitions = counts.into_iter().map(|(_, count)| count).min().unwrap_or(0);
+    for &app in &together.apps {
+        if together.noted(app)?.is_some() {
+            // No worker runs it, and what is left to do needs none.
+            continue;
+        }
+        let (mut least, mut moved, mut said) = (u64::MAX, Instant::now(), Instant::now());
+        loop {
+            let (unread, place) = together.unread(app, partitions)?;
+            if unread == 0 {
+                break;
+            }
+            if unread < least {
+                (least, moved) = (unread, Instant::now());
+            }
+            ensure!(
+                moved.elapsed() < STILL && !context.shutdown.requested(),
+                "{} leaves {unread} records unread ({place}): no worker runs it, it is slower than what comes, or something \
+                 writes to the topic: `millrace health`",
+                app.name()
+            );
+            if said.elapsed() > SAY {
+                said = Instant::now();
+                say(format!("{}: {unread} records to read", app.name()));
+            }
+            std::thread::park_timeout(Duration::from_millis(200));
+        }
+    }
+    say(format!("{}: everything is read", together.names()));
+    Ok(())
+}
+
+/// Gives an app, and those that read the same topics, more partitions: state goes with its keys.
+///
+/// It may be interrupted anywhere and done again. What is to be done is noted first in the changelogs, in every task's state:
+/// then no worker runs the apps. The topics get their partitions next; and last, in one transaction per app, the tasks get
+/// their shares of the state, without the note.
+///
+/// # Errors
+/// What is wrong, and what to do.
+pub fn rescale(
+    context: &Context,
+    app: &str,
+    to: i32,
+    all: &'static [&'static dyn Application],
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let together = Together::new(context, app, all)?;
+    let between = together.apps.iter().flat_map(|app| repartition_topics(*app));
+    let read = together.counts(together.apps.iter().flat_map(|app| shared(*app)).chain(between))?;
+    let changelogs: Vec<String> = together.apps.iter().map(|app| topic::changelog(app.name())).collect();
+    let changelogs = together.counts(changelogs.iter().map(String::as_str))?;
+    let least = read.iter().map(|(_, count)| *count).min().unwrap_or(0);
+    let mut noted = Vec::new();
+    for &app in &together.apps {
+        noted.extend(together.noted(app)?.map(|division| (app, division)));
+    }
+    let division = match noted.first() {
+        Some((_, division)) => *division,
+        None if least == to && read.iter().chain(&changelogs).all(|(_, count)| *count == to) => {
+            say(format!("{}: {to} partitions already", together.names()));
+            return Ok(());
+        }
+        None => Division::new(least, to)?,
+    };
+    let Division { from, .. } = division;
+    let odd = read.iter().chain(&changelogs).find(|(_, count)| ![from, to].contains(count));
+    if let Some((topic, count)) = odd.filter(|_| division.to == to) {
+        bail!(
+            "{topic} has {count} partitions, others {least}: if that is of a rescale, finish it with --partitions {count}"
+        );
+    }
+    ensure!(
+        division.to == to,
+        "a rescale to {0} partitions is to be finished first: --partitions {0}",
+        division.to
+    );
+    let grown = !noted.is_empty() && read.iter().any(|(_, count)| *count == to);
+    let undivided: Vec<_> = if grown {
+        noted.into_iter().map(|(app, _)| app).collect()
+    } else {
+        together.until_stopped()?;
+        if let Some(left) = together.left(from)? {
+            if !noted.is_empty() {
+                together.note(division, false)?;
+            }
+            bail!(
+                "{left}, which would be in the wrong partition afterwards: let workers read all there is, and stop what writes \
+                 there. Nothing has been changed"
+            );
+        }
+        together.grow(&changelogs, to)?;
+        together.note(division, true)?;
+        // Now no worker can begin; and one that has begun since is seen.
+        let left = together.until_stopped().and_then(|()| together.left(from));
+        if !matches!(left, Ok(None)) {
+            together.note(division, false)?;
+            bail!("{}: nothing has been changed, try again", left?.unwrap_or_default());
+        }
+        together.apps.clone()
+    };
+    let interrupted = || {
+        let names = together.names();
+        format!("interrupted: no worker runs {names} until this is done again, with --partitions {to}")
+    };
+    together.grow(&read, to).with_context(interrupted)?;
+    together.divide(&undivided, division).with_context(interrupted)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    say(format!("{}: {to} partitions instead of {from}, {seconds:.1} s", together.names()));
+    Ok(())
+}
