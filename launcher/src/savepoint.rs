@@ -95,6 +95,11 @@ pub async fn run(layout: &Layout, command: &Savepoint) -> Result<ExitCode> {
 pub async fn rescale(layout: &Layout, app: &str, partitions: i32) -> Result<ExitCode> {
     let state = State::load(layout)?.with_context(|| not_running(layout))?;
     let partitions = partitions.to_string();
+    let args = ["savepoint", "rescale", app, "--partitions", &partitions];
+    let checked = processor(layout, &state, &[&args[..], &["--check"]].concat()).await?;
+    if checked != ExitCode::SUCCESS {
+        return Ok(checked);
+    }
     let workers = running(layout, "processor-").await?;
     let sources = running(layout, "producers").await?;
     without(layout, &sources, async {
@@ -102,7 +107,6 @@ pub async fn rescale(layout: &Layout, app: &str, partitions: i32) -> Result<Exit
         if drained != ExitCode::SUCCESS {
             return Ok(drained);
         }
-        let args = ["savepoint", "rescale", app, "--partitions", &partitions];
         without(layout, &workers, processor(layout, &state, &args)).await
     })
     .await

@@ -33,7 +33,7 @@ use millrace_service::{KafkaArgs, Shutdown};
 pub use catalogue::{Savepoint, State};
 pub use create::create;
 pub use fork::{fork, forks, unfork};
-pub use rescale::{drain, rescale};
+pub use rescale::{check, drain, rescale};
 pub use restore::restore;
 
 use crate::checkpoint::{Changes, Encoded, Found, Store, merged};
@@ -96,6 +96,9 @@ pub enum Action {
         /// How many there are to be: a multiple of how many there are.
         #[arg(long)]
         partitions: i32,
+        /// Only say whether it can be done.
+        #[arg(long)]
+        check: bool,
     },
     /// Remove a fork with all of its topics. Workers must be stopped.
     Unfork {
@@ -131,7 +134,8 @@ pub fn run(args: SavepointArgs, all: &'static [&'static dyn Application]) -> any
         Action::Restore { name, apps } => restore(&context, &name, &apps, all),
         Action::Fork { name, fork: to } => fork(&context, &name, &to, all),
         Action::Drain { app } => drain(&context, &app, all),
-        Action::Rescale { app, partitions } => rescale(&context, &app, partitions, all),
+        Action::Rescale { app, partitions, check: true } => check(&context, &app, partitions, all),
+        Action::Rescale { app, partitions, check: false } => rescale(&context, &app, partitions, all),
         Action::Unfork { fork } => unfork(&context, &fork, all),
     }
 }

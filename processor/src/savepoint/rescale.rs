@@ -236,6 +236,100 @@ pub fn drain(context: &Context, app: &str, all: &'static [&'static dyn Applicati
     Ok(())
 }
 
+/// What a rescale comes to.
+struct Plan<'a> {
+    together: Together<'a>,
+    division: Division,
+    /// What the apps read, also of each other, with its partitions.
+    read: Vec<(&'static str, i32)>,
+    /// Apps with a note of the division, from a rescale that was interrupted.
+    noted: Vec<&'static dyn Application>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(
+        context: &'a Context,
+        app: &str,
+        to: i32,
+        all: &'static [&'static dyn Application],
+    ) -> anyhow::Result<Self> {
+        let together = Together::new(context, app, all)?;
+        let between = together.apps.iter().flat_map(|app| repartition_topics(*app));
+        let read = together.counts(together.apps.iter().flat_map(|app| shared(*app)).chain(between))?;
+        let mut noted = Vec::new();
+        for &app in &together.apps {
+            noted.extend(together.noted(app)?.map(|division| (app, division)));
+        }
+        let least = read.iter().map(|(_, count)| *count).min().unwrap_or(0);
+        let division = match noted.first() {
+            Some((_, division)) => *division,
+            None => {
+                ensure!(least != to, "{}: {to} partitions already", together.names());
+                Division::new(least, to)?
+            }
+        };
+        ensure!(
+            division.to == to,
+            "a rescale to {0} partitions is to be finished first: --partitions {0}",
+            division.to
+        );
+        if let Some((topic, count)) = read.iter().find(|(_, count)| ![division.from, to].contains(count)) {
+            bail!(
+                "{topic} has {count} partitions, others {least}: somebody has added some, and their records have no state"
+            );
+        }
+        let noted = noted.into_iter().map(|(app, _)| app).collect();
+        Ok(Self { together, division, read, noted })
+    }
+
+    /// Whether topics have begun to get their partitions.
+    fn has_begun(&self) -> bool {
+        !self.noted.is_empty() && self.read.iter().any(|(_, count)| *count == self.division.to)
+    }
+
+    /// Notes it, if everything is read.
+    fn begin(&self) -> anyhow::Result<()> {
+        let Self { together, division, noted, .. } = self;
+        let Division { from, to } = *division;
+        together.until_stopped()?;
+        if let Some(left) = together.left(from)? {
+            if !noted.is_empty() {
+                together.note(*division, false)?;
+            }
+            bail!(
+                "{left}, which would be in the wrong partition afterwards: let workers read all there is, and stop what writes \
+                 there. Nothing has been changed"
+            );
+        }
+        let changelogs: Vec<String> = together.apps.iter().map(|app| topic::changelog(app.name())).collect();
+        together.grow(&together.counts(changelogs.iter().map(String::as_str))?, to)?;
+        together.note(*division, true)?;
+        // Now no worker can begin; and one that has begun since is seen.
+        match together.until_stopped().and_then(|()| together.left(from)) {
+            Ok(None) => Ok(()),
+            left => {
+                together.note(*division, false)?;
+                bail!("{}: nothing has been changed, try again", left?.unwrap_or_default())
+            }
+        }
+    }
+}
+
+/// Whether [`rescale`] can be done.
+///
+/// # Errors
+/// Why not.
+pub fn check(
+    context: &Context,
+    app: &str,
+    to: i32,
+    all: &'static [&'static dyn Application],
+) -> anyhow::Result<()> {
+    let Plan { together, division, .. } = Plan::new(context, app, to, all)?;
+    say(format!("{}: {to} partitions instead of {}", together.names(), division.from));
+    Ok(())
+}
+
 /// Gives an app, and those that read the same topics, more partitions: state goes with its keys.
 ///
 /// It may be interrupted anywhere and done again. What is to be done is noted first in the changelogs, in every task's state:
@@ -251,67 +345,20 @@ pub fn rescale(
     all: &'static [&'static dyn Application],
 ) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let together = Together::new(context, app, all)?;
-    let between = together.apps.iter().flat_map(|app| repartition_topics(*app));
-    let read = together.counts(together.apps.iter().flat_map(|app| shared(*app)).chain(between))?;
-    let changelogs: Vec<String> = together.apps.iter().map(|app| topic::changelog(app.name())).collect();
-    let changelogs = together.counts(changelogs.iter().map(String::as_str))?;
-    let least = read.iter().map(|(_, count)| *count).min().unwrap_or(0);
-    let mut noted = Vec::new();
-    for &app in &together.apps {
-        noted.extend(together.noted(app)?.map(|division| (app, division)));
-    }
-    let division = match noted.first() {
-        Some((_, division)) => *division,
-        None if least == to && read.iter().chain(&changelogs).all(|(_, count)| *count == to) => {
-            say(format!("{}: {to} partitions already", together.names()));
-            return Ok(());
-        }
-        None => Division::new(least, to)?,
-    };
-    let Division { from, .. } = division;
-    let odd = read.iter().chain(&changelogs).find(|(_, count)| ![from, to].contains(count));
-    if let Some((topic, count)) = odd.filter(|_| division.to == to) {
-        bail!(
-            "{topic} has {count} partitions, others {least}: if that is of a rescale, finish it with --partitions {count}"
-        );
-    }
-    ensure!(
-        division.to == to,
-        "a rescale to {0} partitions is to be finished first: --partitions {0}",
-        division.to
-    );
-    let grown = !noted.is_empty() && read.iter().any(|(_, count)| *count == to);
-    let undivided: Vec<_> = if grown {
-        noted.into_iter().map(|(app, _)| app).collect()
+    let plan = Plan::new(context, app, to, all)?;
+    let undivided = if plan.has_begun() {
+        &plan.noted
     } else {
-        together.until_stopped()?;
-        if let Some(left) = together.left(from)? {
-            if !noted.is_empty() {
-                together.note(division, false)?;
-            }
-            bail!(
-                "{left}, which would be in the wrong partition afterwards: let workers read all there is, and stop what writes \
-                 there. Nothing has been changed"
-            );
-        }
-        together.grow(&changelogs, to)?;
-        together.note(division, true)?;
-        // Now no worker can begin; and one that has begun since is seen.
-        let left = together.until_stopped().and_then(|()| together.left(from));
-        if !matches!(left, Ok(None)) {
-            together.note(division, false)?;
-            bail!("{}: nothing has been changed, try again", left?.unwrap_or_default());
-        }
-        together.apps.clone()
+        plan.begin()?;
+        &plan.together.apps
     };
     let interrupted = || {
-        let names = together.names();
+        let names = plan.together.names();
         format!("interrupted: no worker runs {names} until this is done again, with --partitions {to}")
     };
-    together.grow(&read, to).with_context(interrupted)?;
-    together.divide(&undivided, division).with_context(interrupted)?;
-    let seconds = begun.elapsed().as_secs_f64();
-    say(format!("{}: {to} partitions instead of {from}, {seconds:.1} s", together.names()));
+    plan.together.grow(&plan.read, to).with_context(interrupted)?;
+    plan.together.divide(undivided, plan.division).with_context(interrupted)?;
+    let (names, seconds) = (plan.together.names(), begun.elapsed().as_secs_f64());
+    say(format!("{names}: done, {seconds:.1} s"));
     Ok(())
 }
