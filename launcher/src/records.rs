@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use millrace_wire::topic;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{Headers, Message};
@@ -73,8 +72,20 @@ pub fn ends_by(consumer: &BaseConsumer, topic: &str, patience: Duration) -> Resu
             }
         }
     };
-    let known = topic::catalogue().into_iter().find(|known| known.name == topic);
-    let partitions = known.map_or(topic::PARTITIONS, |known| known.partitions);
+    let partitions = loop {
+        let found = consumer.fetch_metadata(Some(topic), CALL).map(|all| {
+            let topics = all.topics().iter().filter(|found| found.name() == topic);
+            topics.map(|found| found.partitions().len()).sum::<usize>()
+        });
+        match found {
+            Ok(partitions) if partitions > 0 => break i32::try_from(partitions)?,
+            Ok(_) if Instant::now() > deadline => bail!("there is no topic {topic}"),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error).with_context(|| format!("the partitions of {topic} are not known"));
+            }
+            _ => drop(consumer.poll(LOOK)),
+        }
+    };
     (0..partitions).map(|partition| end(partition).context("a topic has no end")).collect()
 }
 
