@@ -102,14 +102,30 @@ pub async fn rescale(layout: &Layout, app: &str, partitions: i32) -> Result<Exit
     }
     let workers = running(layout, "processor-").await?;
     let sources = running(layout, "producers").await?;
-    without(layout, &sources, async {
-        let drained = processor(layout, &state, &["savepoint", "drain", app]).await?;
-        if drained != ExitCode::SUCCESS {
-            return Ok(drained);
+    for source in &sources {
+        commands::component(layout, source, Action::Stop).await?;
+    }
+    let mut done = processor(layout, &state, &["savepoint", "drain", app]).await?;
+    if done == ExitCode::SUCCESS {
+        done = without(layout, &workers, async {
+            let done = processor(layout, &state, &args).await?;
+            if done != ExitCode::SUCCESS && !sources.is_empty() {
+                // What they write now might lie in the wrong partition afterwards.
+                out::complain(
+                    "the generators stay stopped until it is done; `millrace component start producers` starts them",
+                );
+            }
+            Ok(done)
+        })
+        .await?;
+        if done != ExitCode::SUCCESS {
+            return Ok(done);
         }
-        without(layout, &workers, processor(layout, &state, &args)).await
-    })
-    .await
+    }
+    for source in &sources {
+        commands::component(layout, source, Action::Start).await?;
+    }
+    Ok(done)
 }
 
 /// Does something while components are stopped. Whatever becomes of it, the cluster is left as it was found.

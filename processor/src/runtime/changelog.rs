@@ -149,8 +149,8 @@ impl Changelog {
                 let have: Vec<String> =
                     topics.iter().zip(counts).map(|(topic, count)| format!("{topic} {count}")).collect();
                 return Ok(Err(format!(
-                    "its topics have different numbers of partitions ({}): `millrace rescale` has not come to its end, run it \
-                     again; or somebody has added some by hand, and these would be read without their state",
+                    "its topics have different numbers of partitions ({}): either `millrace rescale` was interrupted: run it \
+                     again; or partitions were added without it: give all of these topics as many",
                     have.join(", ")
                 )));
             }

@@ -276,8 +276,11 @@ impl<'a, 'e> Session<'a, 'e> {
         }
         let (status, shutdown) = (&**self.env.status, self.env.shutdown);
         status.committing();
+        let waiting = Instant::now();
         let committed = self.transactions.commit(&offsets, &|| !shutdown.requested());
         status.commit_ended();
+        // For brokers, as when they take no more records.
+        status.waited(Duration::ZERO, waiting.elapsed());
         let (sent, changelogs) = committed?;
         let mut created = Vec::new();
         for (number, prepared) in moved {

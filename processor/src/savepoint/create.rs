@@ -40,13 +40,17 @@ pub fn create(
     let (mut tasks, mut handed_over) = (Vec::new(), Vec::new());
     for app in apps {
         let changelog = Changelog::new(clients.clone(), app.name(), &context.shutdown);
+        let tasks_of_it = match tasks_each {
+            Some(tasks) => tasks,
+            None => changelog.partitions(app.sources())?.map_err(anyhow::Error::msg)?,
+        };
         let mut ends = moment(*app, &changelog)?;
         let of_changelog = ends.remove(&topic::changelog(app.name())).unwrap_or_default();
         for (topic, ends) in ends {
             let handed = |(partition, end)| HandedOver { topic: topic.clone(), partition, end };
             handed_over.extend((0..).zip(ends).map(handed));
         }
-        for (partition, end) in (0..tasks_each.unwrap_or(i32::MAX)).zip(of_changelog) {
+        for (partition, end) in (0..tasks_of_it).zip(of_changelog) {
             let begun = Instant::now();
             let state = state_at(context, &changelog, app.name(), partition, end)?;
             let mut task = task_with(*app, partition, &state.bytes)

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
@@ -15,7 +16,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde::{Deserialize, Serialize};
 
-use super::restore::{open, put_back, read, wait_until_empty};
+use super::restore::{as_many, open, put_back, read, wait_until_empty};
 use super::{CALL, CLIENT, Context, say};
 use crate::apps::fork::Fork;
 use crate::checkpoint::{FORMAT, ReadError, Store, seal};
@@ -73,6 +74,7 @@ pub fn fork(
     let saved = open(context, savepoint)?;
     let tasks = read(context, &saved, fork.of(), fork)?;
     ensure!(!tasks.is_empty(), "the savepoint {savepoint} has no app {}", fork.of().name());
+    as_many(context, Rc::new(Clients::new(&context.kafka, CLIENT)?), fork.of(), &tasks)?;
     let partitions = i32::try_from(tasks.len()).unwrap_or(i32::MAX);
     let of_tasks = |topic: Topic| match topic.kind {
         topic::Kind::Internal => Topic { partitions, ..topic },

@@ -7,7 +7,7 @@ use millrace_core::Application;
 use millrace_core::repartition::Message;
 use millrace_core::task::{Division, SourceKind};
 use millrace_service::clock;
-use millrace_wire::{fork as names, topic};
+use millrace_wire::{fork as names, partition, topic};
 use rdkafka::admin::NewPartitions;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::BaseRecord;
@@ -15,7 +15,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::create::create;
 use super::fork::{admin, forks, patience, until_led};
-use super::restore::{Saved, TRANSACTION, open, put_back, read, wait_until_empty};
+use super::restore::{Saved, TRANSACTION, open, put_back, read, restoring, wait_until_empty};
 use super::{CALL, CLIENT, Context, chosen, repartition_topics, say, state_at, task_with};
 use crate::runtime::Transactions;
 use crate::runtime::changelog::{Changelog, Clients};
@@ -53,7 +53,19 @@ impl<'a> Together<'a> {
                 "{fork} reads the same topics, and forks can't be rescaled: `millrace savepoint unfork {fork}` removes it"
             );
         }
-        Ok(Self { context, apps, clients: Rc::new(Clients::new(&context.kafka, CLIENT)?) })
+        let together = Self { context, apps, clients: Rc::new(Clients::new(&context.kafka, CLIENT)?) };
+        // Ends what an interrupted command has left open, and another one that goes on.
+        drop(together.transactions()?);
+        for app in &together.apps {
+            drop(restoring(context, app.name())?);
+        }
+        Ok(together)
+    }
+
+    /// For notes.
+    fn transactions(&self) -> anyhow::Result<Transactions> {
+        let changelogs = self.apps.iter().map(|app| topic::changelog(app.name())).collect();
+        Ok(Transactions::start(&self.context.kafka, "rescale", changelogs, TRANSACTION)?)
     }
 
     fn names(&self) -> String {
@@ -85,22 +97,17 @@ impl<'a> Together<'a> {
     /// Notes what is to be done with the state of all apps, or takes that back: as long as it is noted, no worker runs them.
     fn note(&self, division: Division, is_noted: bool) -> anyhow::Result<()> {
         let (key, value) = division.entry();
+        let mut transactions = self.transactions()?;
+        transactions.open();
         for app in &self.apps {
-            let (name, changelog) = (app.name(), topic::changelog(app.name()));
-            let mut transactions = Transactions::start(
-                &self.context.kafka,
-                &format!("rescale-{name}"),
-                vec![changelog.clone()],
-                TRANSACTION,
-            )?;
-            transactions.open();
+            let changelog = topic::changelog(app.name());
             for partition in 0..division.to {
                 let mut record = BaseRecord::to(&changelog).partition(partition).key(&key);
                 record.payload = is_noted.then_some(&value);
                 transactions.send(record)?;
             }
-            transactions.commit(&[], &|| !self.context.shutdown.requested())?;
         }
+        transactions.commit(&[], &|| !self.context.shutdown.requested())?;
         Ok(())
     }
 
@@ -117,20 +124,28 @@ impl<'a> Together<'a> {
         Ok(self.context.kafka.consumer(CLIENT, &group, "read_committed").create()?)
     }
 
-    /// How many records in the first so many partitions an app has not read, and where one of them is. What tasks tell each other
-    /// of their progress, and the markers of transactions, are no records.
-    fn unread(&self, app: &'static dyn Application, partitions: i32) -> anyhow::Result<(u64, String)> {
+    /// How many records in the first so many partitions an app has not read, of those that are `counted` (by partition and key),
+    /// and where one of them is. What tasks tell each other of their progress, and the markers of transactions, are no records.
+    fn unread(
+        &self,
+        app: &'static dyn Application,
+        partitions: i32,
+        counted: impl Fn(i32, &[u8]) -> bool,
+    ) -> anyhow::Result<(u64, String)> {
         let (log, group) = (self.changelog(app), self.group(app)?);
+        let all: Vec<i32> = (0..partitions).collect();
         let (mut unread, mut place) = (0, String::new());
         for source in app.sources() {
             let mut wanted = TopicPartitionList::new();
-            for partition in 0..partitions {
+            for &partition in &all {
                 wanted.add_partition(source.topic, partition);
             }
             let committed = group.committed_offsets(wanted, CALL)?;
+            // Also what a transaction has written that is committed, and not to be seen yet.
+            let ends = log.stable_ends_of(source.topic, &all)?;
             let mut spans = Vec::new();
-            for partition in 0..partitions {
-                let (first, end) = log.bounds_of(source.topic, partition)?;
+            for (&partition, end) in all.iter().zip(ends) {
+                let (first, _) = log.bounds_of(source.topic, partition)?;
                 let read = match committed.find_partition(source.topic, partition).map(|found| found.offset())
                 {
                     Some(Offset::Offset(offset)) => offset,
@@ -143,7 +158,7 @@ impl<'a> Together<'a> {
                     && record
                         .value
                         .is_some_and(|value| matches!(Message::read(value), Ok(Message::Progress { .. })));
-                if !tells {
+                if !tells && counted(record.partition, record.key) {
                     unread += 1;
                     place = format!("{}/{}", source.topic, record.partition);
                 }
@@ -156,7 +171,7 @@ impl<'a> Together<'a> {
     /// What is unread of any of the apps, in words.
     fn left(&self, partitions: i32) -> anyhow::Result<Option<String>> {
         for app in &self.apps {
-            let (unread, place) = self.unread(*app, partitions)?;
+            let (unread, place) = self.unread(*app, partitions, |_, _| true)?;
             if unread > 0 {
                 return Ok(Some(format!("{} has not read {unread} records ({place})", app.name())));
             }
@@ -212,7 +227,7 @@ pub fn drain(context: &Context, app: &str, all: &'static [&'static dyn Applicati
         }
         let (mut least, mut moved, mut said) = (u64::MAX, Instant::now(), Instant::now());
         loop {
-            let (unread, place) = together.unread(app, partitions)?;
+            let (unread, place) = together.unread(app, partitions, |_, _| true)?;
             if unread == 0 {
                 break;
             }
@@ -264,6 +279,12 @@ impl<'a> Plan<'a> {
         let division = match noted.first() {
             Some((_, division)) => *division,
             None => {
+                // Whoever gave one of them more did not divide any state.
+                if let Some((topic, count)) = read.iter().find(|(_, count)| *count != least) {
+                    bail!(
+                        "{topic} has {count} partitions, others of the same apps {least}: give these {count} by hand first"
+                    );
+                }
                 ensure!(least != to, "{}: {to} partitions already", together.names());
                 Division::new(least, to)?
             }
@@ -274,9 +295,7 @@ impl<'a> Plan<'a> {
             division.to
         );
         if let Some((topic, count)) = read.iter().find(|(_, count)| ![division.from, to].contains(count)) {
-            bail!(
-                "{topic} has {count} partitions, others {least}: somebody has added some, and their records have no state"
-            );
+            bail!("{topic} has {count} partitions, neither {} nor {to}", division.from);
         }
         let noted = noted.into_iter().map(|(app, _)| app).collect();
         Ok(Self { together, division, read, noted })
@@ -285,6 +304,11 @@ impl<'a> Plan<'a> {
     /// Whether topics have begun to get their partitions.
     fn has_begun(&self) -> bool {
         !self.noted.is_empty() && self.read.iter().any(|(_, count)| *count == self.division.to)
+    }
+
+    fn blocked(&self) -> String {
+        let (names, to) = (self.together.names(), self.division.to);
+        format!("interrupted: no worker runs {names} until this is done again, with --partitions {to}")
     }
 
     /// Notes it, if everything is read.
@@ -303,7 +327,7 @@ impl<'a> Plan<'a> {
         }
         let changelogs: Vec<String> = together.apps.iter().map(|app| topic::changelog(app.name())).collect();
         together.grow(&together.counts(changelogs.iter().map(String::as_str))?, to)?;
-        together.note(*division, true)?;
+        together.note(*division, true).with_context(|| self.blocked())?;
         // Now no worker can begin; and one that has begun since is seen.
         match together.until_stopped().and_then(|()| together.left(from)) {
             Ok(None) => Ok(()),
@@ -352,12 +376,18 @@ pub fn rescale(
         plan.begin()?;
         &plan.together.apps
     };
-    let interrupted = || {
-        let names = plan.together.names();
-        format!("interrupted: no worker runs {names} until this is done again, with --partitions {to}")
-    };
-    plan.together.grow(&plan.read, to).with_context(interrupted)?;
-    plan.together.divide(undivided, plan.division).with_context(interrupted)?;
+    plan.together.grow(&plan.read, to).with_context(|| plan.blocked())?;
+    for &app in undivided {
+        let misplaced = |at: i32, key: &[u8]| partition(key, to) != at;
+        let (unread, place) = plan.together.unread(app, to, misplaced)?;
+        if unread > 0 {
+            say(format!(
+                "WARNING: {unread} records came between an interruption and now ({place}): they lie where their keys were, and are \
+                 read without the state of these"
+            ));
+        }
+    }
+    plan.together.divide(undivided, plan.division).with_context(|| plan.blocked())?;
     let (names, seconds) = (plan.together.names(), begun.elapsed().as_secs_f64());
     say(format!("{names}: done, {seconds:.1} s"));
     Ok(())

@@ -16,10 +16,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::catalogue::{self, HandedOver, Savepoint, State};
 use super::{CALL, CLIENT, Context, chosen, say, state_at, task_with};
 use crate::checkpoint::{Changes, Damaged, Encoded, Entry, Manifest, merged};
-use crate::runtime::Generation;
 use crate::runtime::changelog::{Changelog, Clients, Logged};
 use crate::runtime::tasks::entry;
 use crate::runtime::transaction::Transactions;
+use crate::runtime::{Generation, SessionError};
 
 /// How long a restoring transaction may be open.
 pub(super) const TRANSACTION: Duration = Duration::from_secs(300);
@@ -50,20 +50,32 @@ pub fn restore(
     for &app in &chosen {
         wanted.push((app, read(context, &savepoint, app, app)?));
     }
-    let clients = Clients::new(&context.kafka, CLIENT)?;
+    let clients = Rc::new(Clients::new(&context.kafka, CLIENT)?);
     for (app, tasks) in &wanted {
-        let partitions = clients.partitions(&[&topic::changelog(app.name())])?.into_iter().sum::<i32>();
-        ensure!(
-            i32::try_from(tasks.len()) == Ok(partitions),
-            "the savepoint {name} has {} tasks of {}, which has {partitions} partitions since: it is from before a `millrace \
-             rescale` and can't be restored",
-            tasks.len(),
-            app.name()
-        );
+        as_many(context, clients.clone(), *app, tasks)?;
     }
     for (app, tasks) in wanted {
         put_back(context, app, tasks).with_context(|| format!("{} was not restored", app.name()))?;
     }
+    Ok(())
+}
+
+/// Checks that an app has as many partitions as a savepoint of it has tasks.
+pub(super) fn as_many(
+    context: &Context,
+    clients: Rc<Clients>,
+    app: &'static dyn Application,
+    tasks: &[Saved],
+) -> anyhow::Result<()> {
+    let log = Changelog::new(clients, app.name(), &context.shutdown);
+    let partitions = log.partitions(app.sources())?.map_err(anyhow::Error::msg)?;
+    ensure!(
+        i32::try_from(tasks.len()) == Ok(partitions),
+        "the savepoint has {} tasks of {}, which has {partitions} partitions since: it is from before a `millrace rescale` and \
+         can't be used any more",
+        tasks.len(),
+        app.name()
+    );
     Ok(())
 }
 
@@ -97,6 +109,12 @@ impl Saved {
         let part = |share: Share| {
             let of = tasks.iter().find(|saved| saved.manifest.partition == share.of());
             let of = of.with_context(|| format!("there is no task {}/{}", app.name(), share.of()))?;
+            ensure!(
+                of.task.division() == Some(division),
+                "the state of {}/{} is not to be divided any more",
+                app.name(),
+                share.of()
+            );
             let entries = merged(&[&of.state]).collect::<Result<Vec<_>, _>>()?;
             let mut task = divide(app, share, partition, entries.into_iter())?;
             let mut state = Changes::default();
@@ -197,12 +215,7 @@ pub(super) fn put_back(
     let offsets = offsets(app, &group, &log, &tasks)?;
     let partitions: Vec<i32> = tasks.iter().map(|saved| saved.manifest.partition).collect();
     let ends = log.stable_ends(&partitions)?;
-    let mut transactions = Transactions::start(
-        &context.kafka,
-        &format!("{COMPONENT}-{name}"),
-        vec![changelog.clone()],
-        TRANSACTION,
-    )?;
+    let mut transactions = restoring(context, name)?;
     transactions.open();
     let mut records = 0_u64;
     let result = (|| {
@@ -249,6 +262,12 @@ pub(super) fn put_back(
     let seconds = begun.elapsed().as_secs_f64();
     say(format!("{name}: {} tasks, {records} entries written, {seconds:.1} s", tasks.len()));
     Ok(())
+}
+
+/// The transactions in which an app is given other state.
+pub(super) fn restoring(context: &Context, app: &str) -> Result<Transactions, SessionError> {
+    let (id, changelogs) = (format!("{COMPONENT}-{app}"), vec![topic::changelog(app)]);
+    Transactions::start(&context.kafka, &id, changelogs, TRANSACTION)
 }
 
 /// Results of a task, since the app's first start.

@@ -50,11 +50,11 @@ pub struct OpenTransaction {
 /// Milliseconds per second, Flink's names.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct TimeUse {
-    /// Processing records and committing.
+    /// Processing records.
     pub busy_ms_per_s: f64,
     /// Waiting for records.
     pub idle_ms_per_s: f64,
-    /// Waiting for the producer's queue.
+    /// Waiting for brokers: they take no more records yet, or have not committed yet.
     pub backpressured_ms_per_s: f64,
 }
 
