@@ -1,10 +1,11 @@
 //! More partitions for apps that run: `millrace rescale`, on a cluster with workers and generators.
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 use std::time::Duration;
 
 use millrace_core::task::Division;
-use millrace_tests::{Outgoing, eventually, now_ms, signal};
+use millrace_tests::{Outgoing, eventually, now_ms};
 use millrace_wire::result::{CategoryStats, CustomerTotal};
 use millrace_wire::topic;
 use rdkafka::admin::{AdminOptions, NewPartitions};
@@ -116,13 +117,22 @@ fn state_goes_with_its_keys_to_more_partitions() {
     assert!(refused.err.contains("from before a `millrace rescale`"), "{refused:?}");
 
     // As it is after an interruption: what is to be done is noted, and the topics have a part of their partitions.
+    for worker in ["1", "2"] {
+        millrace.run(&["worker", "stop", worker], &[]);
+    }
     let changelog = topic::changelog("sensors");
     grow(&house, &[&changelog, topic::SENSORS]);
     let (key, value) = Division { from: 6, to: 12 }.entry();
     let key = String::from_utf8(key).unwrap();
     let note = |partition| Outgoing { key: key.clone(), value: value.clone(), partition: Some(partition) };
     house.kafka().write(&changelog, &(0..12).map(note).collect::<Vec<_>>());
-    signal("KILL", &millrace.pids()["processor-1"].to_string());
+    // It waits until the worker is ready, and that is at the end.
+    let mut starting = millrace
+        .command(&["worker", "start", "1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     eventually("the worker says what is to be done", SOON, || {
         let log = millrace.read("logs/processor-1.log");
         let says = log.contains("millrace rescale");
@@ -132,6 +142,7 @@ fn state_goes_with_its_keys_to_more_partitions() {
     assert!(other.err.contains("--partitions 12"), "{other:?}");
     millrace.run(&["rescale", "sensors", "--partitions", "12"], &[]);
     reads(&house, "sensors", topic::IOT_SENSORS, 12);
+    starting.wait().unwrap();
     house.millrace.run(&["down"], &[]);
 }
 
