@@ -60,7 +60,8 @@ impl<'a, 'e> Session<'a, 'e> {
         // commands so far are read. What is committed is asked for only afterwards.
         let mut members = Vec::new();
         Self::start_apps(env, &mut members)?;
-        let changelogs: Vec<_> = env.apps.iter().map(|memory| topic::changelog(memory.app.name())).collect();
+        let apps: Vec<_> = env.apps.iter().map(|memory| memory.app.name()).collect();
+        let changelogs: Vec<_> = apps.iter().map(|app| topic::changelog(app)).collect();
         let (kafka, component, shutdown) = (&env.args.kafka, env.args.component(), env.shutdown);
         let follow = |send: mpsc::Sender<Versioned>| {
             let apply = move |command| {
@@ -71,8 +72,7 @@ impl<'a, 'e> Session<'a, 'e> {
         };
         let unheard = env.unheard.clone();
         let (heard, started) = std::thread::scope(|scope| {
-            let started =
-                scope.spawn(|| Transactions::start(kafka, component, changelogs.clone(), TRANSACTION));
+            let started = scope.spawn(|| Transactions::start(kafka, component, &apps, TRANSACTION));
             let heard = unheard.map(|send| scope.spawn(move || follow(send)));
             let connected = env.clients().and_then(|clients| clients.connect(&changelogs));
             let started = joined(started.join());

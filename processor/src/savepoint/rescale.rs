@@ -64,8 +64,8 @@ impl<'a> Together<'a> {
 
     /// For notes.
     fn transactions(&self) -> anyhow::Result<Transactions> {
-        let changelogs = self.apps.iter().map(|app| topic::changelog(app.name())).collect();
-        Ok(Transactions::start(&self.context.kafka, "rescale", changelogs, TRANSACTION)?)
+        let apps: Vec<_> = self.apps.iter().map(|app| app.name()).collect();
+        Ok(Transactions::start(&self.context.kafka, "rescale", &apps, TRANSACTION)?)
     }
 
     fn names(&self) -> String {

@@ -266,8 +266,7 @@ pub(super) fn put_back(
 
 /// The transactions in which an app is given other state.
 pub(super) fn restoring(context: &Context, app: &str) -> Result<Transactions, SessionError> {
-    let (id, changelogs) = (format!("{COMPONENT}-{app}"), vec![topic::changelog(app)]);
-    Transactions::start(&context.kafka, &id, changelogs, TRANSACTION)
+    Transactions::start(&context.kafka, &format!("{COMPONENT}-{app}"), &[app], TRANSACTION)
 }
 
 /// Results of a task, since the app's first start.

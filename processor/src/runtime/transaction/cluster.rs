@@ -118,14 +118,15 @@ impl Cluster {
         Err(last)
     }
 
-    /// Learns anew who leads the partitions of topics.
+    /// Learns anew who leads the partitions of topics; `None`: of all that there are.
     ///
     /// # Errors
     /// No broker answers.
-    pub fn refresh(&mut self, topics: &[&str]) -> io::Result<()> {
+    pub fn refresh(&mut self, topics: Option<&[&str]>) -> io::Result<()> {
         let name = |topic: &&str| TopicName(StrBytes::from_string((*topic).to_owned()));
-        let wanted = topics.iter().map(|topic| MetadataRequestTopic::default().with_name(Some(name(topic))));
-        let request = MetadataRequest::default().with_topics(Some(wanted.collect()));
+        let wanted = |topic| MetadataRequestTopic::default().with_name(Some(name(topic)));
+        let wanted = topics.map(|topics| topics.iter().map(wanted).collect());
+        let request = MetadataRequest::default().with_topics(wanted);
         let answer = self.ask(&request.with_allow_auto_topic_creation(false), version::METADATA)?;
         for broker in answer.brokers {
             self.brokers.insert(broker.node_id.0, format!("{}:{}", broker.host, broker.port));
@@ -177,6 +178,31 @@ impl Cluster {
         self.brokers.insert(found.node_id.0, format!("{}:{}", found.host, found.port));
         self.coordinators.insert(of.clone(), found.node_id.0);
         Ok(Some(found.node_id.0))
+    }
+
+    /// Opens the connections over which records go, and those to the coordinators of `groups`, so that the first commit takes no
+    /// longer than others. What can't be opened now will be when it is wanted.
+    pub fn open_lanes(&mut self, groups: &[String]) {
+        let mut wanted: HashMap<i32, Vec<Lane>> =
+            self.brokers.keys().map(|broker| (*broker, vec![Lane::Records])).collect();
+        for (number, group) in groups.iter().enumerate() {
+            if let Ok(Some(broker)) = self.coordinator(&Coordinated::Group(group.clone())) {
+                wanted.entry(broker).or_default().push(Lane::Offsets(number));
+            }
+        }
+        let (access, lanes) = (&self.access, &self.lanes);
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let open = |(broker, wanted): (i32, Vec<Lane>)| {
+                let address = self.brokers.get(&broker)?;
+                let missing = wanted.into_iter().filter(|lane| !lanes.contains_key(&(broker, *lane)));
+                let missing: Vec<Lane> = missing.collect();
+                let open = move |lane| Some(((broker, lane), Connection::open(address, access).ok()?));
+                Some(scope.spawn(move || missing.into_iter().filter_map(open).collect::<Vec<_>>()))
+            };
+            let opening: Vec<_> = wanted.into_iter().filter_map(open).collect();
+            opening.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect()
+        });
+        self.lanes.extend(opened);
     }
 
     /// Somebody's coordinator is to be looked for again.

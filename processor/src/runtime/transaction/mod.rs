@@ -7,7 +7,10 @@
 mod batch;
 mod cluster;
 mod connection;
+mod coordinator;
 mod sasl;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::io;
@@ -25,9 +28,9 @@ use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, GroupId, InitProducerIdRequest,
     ProduceRequest, ProduceResponse, ProducerId, TopicName, TransactionalId, TxnOffsetCommitRequest,
 };
-use kafka_protocol::protocol::{Request, StrBytes};
+use kafka_protocol::protocol::StrBytes;
 use millrace_service::{KafkaArgs, clock};
-use millrace_wire::partition;
+use millrace_wire::{partition, topic};
 use rdkafka::TopicPartitionList;
 use rdkafka::message::ToBytes;
 use rdkafka::producer::BaseRecord;
@@ -35,15 +38,12 @@ use rdkafka::producer::BaseRecord;
 use self::batch::{Batch, Content, Identity};
 use self::cluster::{Cluster, Coordinated, Lane, version};
 use self::connection::Access;
+use self::coordinator::{CALL, Call, SILENCE};
 use super::assignment::Generation;
 use super::restart::SessionError;
 
-/// How long a coordinator may be silent; also what it may take if nobody wants to wait for longer.
-const CALL: Duration = Duration::from_secs(10);
 /// How long records may take to arrive, and a topic to be there.
 const ARRIVAL: Duration = Duration::from_secs(15);
-/// How long a broker may be silent before somebody else is asked whether it is still the one to wait for.
-const SILENCE: Duration = Duration::from_secs(1);
 /// Between two tries: the first wait and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(100));
 /// Bytes that are worth sending before the commit.
@@ -54,7 +54,7 @@ const LARGEST_BATCH: usize = 900 * 1024;
 const NOT_DELIVERED: &str = "a record of the transaction was not delivered";
 const NOT_COMMITTED: &str = "the transaction was not committed";
 
-/// Offset behind the last changelog record, by changelog and partition.
+/// Offset behind the last changelog record, by the app's number and partition.
 pub type ChangelogEnds = HashMap<(usize, i32), i64>;
 
 /// Records and what they hold.
@@ -116,6 +116,7 @@ pub struct Transactions {
     identity: Identity,
     timeout: Duration,
     changelogs: Vec<String>,
+    groups: Vec<String>,
     topics: Vec<Topic>,
     /// Bytes that wait.
     waiting: usize,
@@ -184,15 +185,15 @@ impl Pause {
 }
 
 impl Transactions {
-    /// Connects and ends what a former life of this worker has left open. A transaction that is open for longer than
-    /// `timeout` is aborted by Kafka.
+    /// Connects, for the changelogs and groups of `apps`, and ends what a former life of this worker has left open. A
+    /// transaction that is open for longer than `timeout` is aborted by Kafka.
     ///
     /// # Errors
     /// Kafka does not answer, or refuses.
     pub fn start(
         kafka: &KafkaArgs,
         component: &str,
-        changelogs: Vec<String>,
+        apps: &[&str],
         timeout: Duration,
     ) -> Result<Self, SessionError> {
         let access = Access::new(kafka, component).map_err(SessionError::Kafka)?;
@@ -202,7 +203,8 @@ impl Transactions {
             id: TransactionalId(text(&format!("millrace.{component}"))),
             identity: Identity { id: -1, epoch: -1 },
             timeout,
-            changelogs,
+            changelogs: apps.iter().map(|app| topic::changelog(app)).collect(),
+            groups: apps.iter().map(|app| topic::group(app)).collect(),
             topics: Vec::new(),
             waiting: 0,
             flights: Vec::new(),
@@ -217,15 +219,21 @@ impl Transactions {
             .with_transaction_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))
             .with_producer_id(ProducerId(-1))
             .with_producer_epoch(-1);
-        let call = transactions.call("transactions can't be started", version::INIT_PRODUCER_ID);
-        let answer = transactions.until_done(&call, &request, None, &|| false, |answer| answer.error_code)?;
+        let call = transactions.call("transactions can't be started", version::INIT_PRODUCER_ID, request);
+        let cluster = &mut transactions.cluster;
+        let asked = call.begin(cluster).ok().flatten();
+        // Ending what was left open takes its time.
+        cluster.refresh(None).map_err(away("Kafka does not answer"))?;
+        cluster.open_lanes(&transactions.groups);
+        let answer = call.until_done(cluster, asked, &|| false, |answer| answer.error_code)?;
         transactions.identity = Identity { id: answer.producer_id.0, epoch: answer.producer_epoch };
         Ok(transactions)
     }
 
     /// A request to the coordinator of the transactions.
-    fn call(&self, what: &'static str, version: i16) -> Call {
-        Call { what, of: Coordinated::Transaction(self.id.to_string()), lane: Lane::Transaction, version }
+    fn call<R>(&self, what: &'static str, version: i16, request: R) -> Call<R> {
+        let of = Coordinated::Transaction(self.id.to_string());
+        Call { what, of, lane: Lane::Transaction, version, request }
     }
 
     /// When the open transaction began.
@@ -277,7 +285,7 @@ impl Transactions {
         }
         let (began, mut pause) = (Instant::now(), Pause::new());
         while self.cluster.leaders(name).is_empty() {
-            self.cluster.refresh(&[name]).map_err(away("Kafka does not answer"))?;
+            self.cluster.refresh(Some(&[name])).map_err(away("Kafka does not answer"))?;
             if began.elapsed() > ARRIVAL {
                 return Err(SessionError::Kafka(anyhow!(
                     "there is no topic {name}: `millrace topics setup`"
@@ -348,10 +356,11 @@ impl Transactions {
             .with_v3_and_below_producer_id(ProducerId(self.identity.id))
             .with_v3_and_below_producer_epoch(self.identity.epoch)
             .with_v3_and_below_topics(topics);
-        let call = self.call("partitions were not made part of the transaction", version::ADD_PARTITIONS);
+        let what = "partitions were not made part of the transaction";
+        let call = self.call(what, version::ADD_PARTITIONS, request);
         self.begun = true;
         let began = Instant::now();
-        self.until_done(&call, &request, None, &|| began.elapsed() < ARRIVAL, |answer| {
+        call.until_done(&mut self.cluster, None, &|| began.elapsed() < ARRIVAL, |answer| {
             let all =
                 answer.results_by_topic_v3_and_below.iter().flat_map(|topic| &topic.results_by_partition);
             worst(count, all.map(|partition| partition.partition_error_code))
@@ -443,7 +452,7 @@ impl Transactions {
             self.flights.iter().filter_map(|f| self.topics.get(f.topic)).map(|t| t.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
-        if let Err(error) = self.cluster.refresh(&names) {
+        if let Err(error) = self.cluster.refresh(Some(&names)) {
             tracing::debug!(%error, "no broker says who leads what");
         }
     }
@@ -524,29 +533,32 @@ impl Transactions {
         go_on: &dyn Fn() -> bool,
     ) -> Result<(Sent, ChangelogEnds), SessionError> {
         let (began, backpressured) = (Instant::now(), self.backpressured);
+        // After that, Kafka has taken it back.
+        let (opened, longest) = (self.opened, self.timeout + CALL);
+        let go_on = &|| opened.is_none_or(|opened| opened.elapsed() < longest) && go_on();
         self.hand_over()?;
         self.backpressured = backpressured;
         let (partitions, added) = (self.flights.len(), began.elapsed());
         let mut asked = Vec::new();
-        for (number, (group, offsets)) in offsets.iter().enumerate() {
+        for (group, offsets) in offsets {
             self.add_group(group, go_on)?;
+            let number = self.groups.iter().position(|known| *known == group.group);
             let call = Call {
                 what: NOT_COMMITTED,
                 of: Coordinated::Group(group.group.clone()),
-                lane: Lane::Offsets(number),
+                lane: Lane::Offsets(number.unwrap_or(self.groups.len())),
                 version: version::TXN_OFFSET_COMMIT,
+                request: self.offsets(group, offsets),
             };
-            let request = self.offsets(group, offsets);
-            let count = offsets.count();
             // The groups do not wait for each other, nor for the records.
-            let who = self.begin(&call, &request).ok().flatten();
-            asked.push((call, request, count, who));
+            let who = call.begin(&mut self.cluster).ok().flatten();
+            asked.push((call, offsets.count(), who));
         }
         let groups_added = began.elapsed();
         self.arrive()?;
         let arrived = began.elapsed();
-        for (call, request, count, who) in asked {
-            self.until_done(&call, &request, who, go_on, |answer| {
+        for (call, count, who) in asked {
+            call.until_done(&mut self.cluster, who, go_on, |answer| {
                 let all = answer.topics.iter().flat_map(|topic| &topic.partitions);
                 worst(count, all.map(|partition| partition.error_code))
             })?;
@@ -567,8 +579,8 @@ impl Transactions {
             .with_producer_epoch(self.identity.epoch)
             .with_group_id(GroupId(text(&group.group)));
         self.begun = true;
-        let call = self.call(NOT_COMMITTED, version::ADD_OFFSETS);
-        self.until_done(&call, &request, None, go_on, |answer| answer.error_code)?;
+        let call = self.call(NOT_COMMITTED, version::ADD_OFFSETS, request);
+        call.until_done(&mut self.cluster, None, go_on, |answer| answer.error_code)?;
         Ok(())
     }
 
@@ -607,109 +619,17 @@ impl Transactions {
             return Ok(());
         }
         let what = if committed { NOT_COMMITTED } else { "the transaction was not taken back" };
-        let call = self.call(what, version::END);
         let request = EndTxnRequest::default()
             .with_transactional_id(self.id.clone())
             .with_producer_id(ProducerId(self.identity.id))
             .with_producer_epoch(self.identity.epoch)
             .with_committed(committed);
+        let call = self.call(what, version::END, request);
         // Asked again, Kafka answers the same.
-        self.until_done(&call, &request, None, go_on, |answer| answer.error_code)?;
+        call.until_done(&mut self.cluster, None, go_on, |answer| answer.error_code)?;
         let partitions = self.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
         partitions.for_each(|partition| partition.added = false);
         Ok(())
-    }
-
-    /// Sends a request to a coordinator. Returns who that is; `None`: there is none at the moment.
-    fn begin<R: Request>(&mut self, call: &Call, request: &R) -> io::Result<Option<i32>> {
-        let Some(broker) = self.cluster.coordinator(&call.of)? else { return Ok(None) };
-        let lane = self.cluster.free_lane(broker, call.lane);
-        if let Err(error) = lane.and_then(|lane| lane.send(request, call.version)) {
-            self.lose(call, broker, &error);
-            return Err(error);
-        }
-        Ok(Some(broker))
-    }
-
-    /// Waits for a coordinator's answer, `asked` being who was sent the request already; sends it again until the answer is one
-    /// that stays. While nobody coordinates, or only for the moment can't, that is as long as `go_on` and Kafka may still have
-    /// the transaction.
-    fn until_done<R: Request>(
-        &mut self,
-        call: &Call,
-        request: &R,
-        mut asked: Option<i32>,
-        go_on: &dyn Fn() -> bool,
-        code: impl Fn(&R::Response) -> i16,
-    ) -> Result<R::Response, SessionError> {
-        let (began, mut pause, mut told) = (Instant::now(), Pause::new(), false);
-        loop {
-            if asked.is_none() {
-                asked = match self.begin(call, request) {
-                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                        return Err(away(call.what)(error));
-                    }
-                    begun => begun.unwrap_or_default(),
-                };
-            }
-            if let Some(broker) = asked.take() {
-                match self.hear::<R>(call, broker) {
-                    Err(error) => {
-                        self.lose(call, broker, &error);
-                        if error.kind() == io::ErrorKind::TimedOut {
-                            return Err(away(call.what)(error));
-                        }
-                    }
-                    Ok(answer) => match code(&answer).err() {
-                        None => return Ok(answer),
-                        Some(error) if passes(error) => {
-                            tracing::debug!(%error, what = call.what, "a coordinator is asked again");
-                            let moved = ResponseError::NotCoordinator;
-                            if error == moved || error == ResponseError::CoordinatorNotAvailable {
-                                self.cluster.forget(&call.of);
-                            }
-                        }
-                        Some(error) => return Err(refused(call.what, error)),
-                    },
-                }
-            }
-            if began.elapsed() > CALL {
-                let over = self.opened.is_some_and(|opened| opened.elapsed() > self.timeout + CALL);
-                if over || !go_on() {
-                    let seconds = began.elapsed().as_secs();
-                    let text = format!("the coordinator has not done it within {seconds} s");
-                    return Err(SessionError::Kafka(anyhow!(text).context(call.what)));
-                }
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(what = call.what, "the coordinator has not done it yet, asking again");
-                }
-            }
-            pause.wait();
-        }
-    }
-
-    /// The coordinator's answer. One that is silent is waited for as long as it is the coordinator.
-    fn hear<R: Request>(&mut self, call: &Call, broker: i32) -> io::Result<R::Response> {
-        let began = Instant::now();
-        while !self.cluster.lane(broker, call.lane)?.ready(SILENCE)? {
-            self.cluster.forget(&call.of);
-            let now = self.cluster.coordinator(&call.of).ok().flatten();
-            if now.is_some_and(|now| now != broker) {
-                return Err(io::Error::other("there is another coordinator now"));
-            }
-            // If it were asked again, it might do the first request after the second, within the next transaction.
-            if began.elapsed() > CALL {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the coordinator is silent"));
-            }
-        }
-        self.cluster.lane(broker, call.lane)?.receive::<R>(call.version)
-    }
-
-    /// A coordinator is away: whether it did what it was asked is not known.
-    fn lose(&mut self, call: &Call, broker: i32, error: &io::Error) {
-        tracing::debug!(%error, what = call.what, "a coordinator is asked again");
-        self.cluster.hang_up(broker, call.lane);
-        self.cluster.forget(&call.of);
     }
 
     /// Takes back the open transaction, so that readers need not wait for its timeout. Returns whether there was one. The
@@ -721,13 +641,4 @@ impl Transactions {
         }
         open
     }
-}
-
-/// A request to a coordinator.
-struct Call {
-    /// What it means if it fails.
-    what: &'static str,
-    of: Coordinated,
-    lane: Lane,
-    version: i16,
 }
