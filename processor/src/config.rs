@@ -44,7 +44,7 @@ pub struct RunArgs {
     pub checkpoint_interval_ms: u64,
     /// A transaction is committed at the latest so long after its first record, ms. Shorter means a lower latency and
     /// more work for the brokers: about 1 % of a core for each transaction per second.
-    #[arg(long, env = "MILLRACE_COMMIT_INTERVAL_MS", default_value_t = 100)]
+    #[arg(long, env = "MILLRACE_COMMIT_INTERVAL_MS", default_value_t = 20)]
     pub commit_interval_ms: u64,
     /// When an app that failed is started again: fixed-delay:ATTEMPTS:DELAY_S, exponential-delay:FIRST_S:LARGEST_S or
     /// failure-rate:FAILURES:IN_S:DELAY_S.

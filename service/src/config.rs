@@ -57,7 +57,8 @@ impl KafkaArgs {
         config
             .set("bootstrap.servers", &self.bootstrap_servers)
             .set("client.id", client_id)
-            .set("reconnect.backoff.ms", "50")
+            // Half of this is also how soon a client that starts tries another broker, beside the first.
+            .set("reconnect.backoff.ms", "400")
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true")

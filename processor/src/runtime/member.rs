@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use millrace_core::task::SourceKind;
+use millrace_core::task::{Source, SourceKind};
 use millrace_core::{Application, Effects, Input};
 use millrace_service::control::Versioned;
 use millrace_wire::control::Command;
@@ -172,7 +172,6 @@ impl Member {
         env.status.set_state(app, WorkerState::Restoring { records: 0 });
         let sources = self.app.sources();
         let topics: Vec<&str> = sources.iter().map(|source| source.topic).collect();
-        let references = || sources.iter().filter(|source| source.kind == SourceKind::Reference);
         let mut wanted = TopicPartitionList::new();
         for &partition in partitions {
             for topic in &topics {
@@ -234,14 +233,16 @@ impl Member {
             // Refused ones have been acknowledged as such when they came.
             let _ = self.apply(memory, job, transactions)?;
         }
-        for &partition in partitions {
-            let mut list = TopicPartitionList::new();
-            for source in references() {
-                list.add_partition(source.topic, partition);
+        // All at once: what is resumed later waits for the fetch of the rest, which waits for records.
+        let mut resumed = TopicPartitionList::new();
+        for (&partition, state) in &self.work.tasks {
+            let is_awaited =
+                |source: &&Source| state.bootstrap.is_empty() || source.kind == SourceKind::Reference;
+            for source in sources.iter().filter(is_awaited) {
+                resumed.add_partition(source.topic, partition);
             }
-            self.consumer.resume(&list)?;
-            self.bootstrap(partition)?;
         }
+        self.consumer.resume(&resumed)?;
         self.comeback.restored(partitions, &commits, began.elapsed(), ahead);
         self.caught_up(env.status);
         env.status.set_state(app, WorkerState::Running);

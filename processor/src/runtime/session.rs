@@ -24,9 +24,11 @@ const IDLE_WAIT: Duration = Duration::from_millis(10);
 const BEHIND_MS: i64 = 2_000;
 /// So many times longer are transactions then.
 const CATCH_UP: u32 = 5;
-/// A transaction is open for so many times as long as commits take. Brokers that have enough to do take longer, and then
-/// get fewer and larger transactions.
-const PER_COMMIT: u32 = 5;
+/// A transaction is open for so many times as long as commits take, if brokers have enough to do: they get fewer and larger
+/// ones then.
+const PER_COMMIT: f64 = 5.0;
+/// Commits that take that many times as long show it; the sooner they are done, the shorter are transactions.
+const QUICK: Duration = Duration::from_millis(6);
 /// The longest that this makes of it.
 const LONGEST: Duration = Duration::from_secs(2);
 /// How long a transaction may be open: what Kafka waits for a worker that is gone.
@@ -150,7 +152,8 @@ impl<'a, 'e> Session<'a, 'e> {
         let newest = self.members.iter().filter_map(|member| member.work.newest()).max();
         let behind = newest.is_some_and(|newest| clock::now_ms() - newest > BEHIND_MS);
         let configured = self.env.args.commit_interval() * if behind { CATCH_UP } else { 1 };
-        configured.max((self.commit * PER_COMMIT).min(LONGEST))
+        let load = (self.commit.as_secs_f64() / QUICK.as_secs_f64()).clamp(1.0, PER_COMMIT);
+        configured.max(self.commit.mul_f64(load).min(LONGEST))
     }
 
     /// Processes what is there, of one app after the other; waits a moment if there is nothing.
@@ -172,6 +175,8 @@ impl<'a, 'e> Session<'a, 'e> {
             let changes = member.changes();
             self.assignment(number, changes)?;
         }
+        // By then, the markers of the one before are written, as a rule.
+        self.transactions.ask_ahead(interval / 2);
         let waiting = Instant::now();
         if !found {
             let left = Self::left(&self.transactions, interval).unwrap_or(IDLE_WAIT);

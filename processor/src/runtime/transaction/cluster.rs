@@ -182,11 +182,11 @@ impl Cluster {
 
     /// Opens the connections over which records go, and those to the coordinators of `groups`, so that the first commit takes no
     /// longer than others. What can't be opened now will be when it is wanted.
-    pub fn open_lanes(&mut self, groups: &[String]) {
+    pub fn open_lanes<'g>(&mut self, groups: impl Iterator<Item = &'g str>) {
         let mut wanted: HashMap<i32, Vec<Lane>> =
             self.brokers.keys().map(|broker| (*broker, vec![Lane::Records])).collect();
-        for (number, group) in groups.iter().enumerate() {
-            if let Ok(Some(broker)) = self.coordinator(&Coordinated::Group(group.clone())) {
+        for (number, group) in groups.enumerate() {
+            if let Ok(Some(broker)) = self.coordinator(&Coordinated::Group(group.to_owned())) {
                 wanted.entry(broker).or_default().push(Lane::Offsets(number));
             }
         }

@@ -46,6 +46,35 @@ impl<R: Request> Call<R> {
         Ok(Some(broker))
     }
 
+    /// The same behind requests whose answers are still to be heard, in their order.
+    ///
+    /// # Errors
+    /// As of [`begin`](Self::begin).
+    pub fn begin_behind(&self, cluster: &mut Cluster) -> io::Result<Option<i32>> {
+        let Some(broker) = cluster.coordinator(&self.of)? else { return Ok(None) };
+        if let Err(error) = cluster.lane(broker, self.lane)?.send(&self.request, self.version) {
+            self.lose(cluster, broker, &error);
+            return Err(error);
+        }
+        Ok(Some(broker))
+    }
+
+    /// The code in the answer of who was `asked`, which is given up if it does not answer; `None`: nothing was heard.
+    pub fn heard(
+        &self,
+        cluster: &mut Cluster,
+        asked: i32,
+        code: impl FnOnce(&R::Response) -> i16,
+    ) -> Option<i16> {
+        match self.hear(cluster, asked) {
+            Ok(answer) => Some(code(&answer)),
+            Err(error) => {
+                self.lose(cluster, asked, &error);
+                None
+            }
+        }
+    }
+
     /// Waits for the answer, `asked` being who was sent the request already; sends it again until the answer is one that
     /// stays. While nobody coordinates, or only for the moment can't, that is for at least 10 s, and then as long as `go_on`.
     ///

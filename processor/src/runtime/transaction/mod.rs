@@ -25,8 +25,9 @@ use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
-    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, GroupId, InitProducerIdRequest,
-    ProduceRequest, ProduceResponse, ProducerId, TopicName, TransactionalId, TxnOffsetCommitRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, EndTxnRequest, GroupId,
+    InitProducerIdRequest, ProduceRequest, ProduceResponse, ProducerId, TopicName, TransactionalId,
+    TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use millrace_service::{KafkaArgs, clock};
@@ -97,6 +98,26 @@ struct Partition {
     sequence: i32,
     /// Part of the open transaction.
     added: bool,
+    /// Written to in this transaction, and in the one before.
+    written: bool,
+    written_before: bool,
+}
+
+/// A consumer group.
+struct Group {
+    name: String,
+    /// Part of the open transaction.
+    added: bool,
+    /// Its offsets are committed in this transaction.
+    moved: bool,
+    /// They were in the one before, or there was none.
+    moved_before: bool,
+}
+
+impl Group {
+    fn new(name: String) -> Self {
+        Self { name, added: false, moved: false, moved_before: true }
+    }
 }
 
 /// Records under way to a partition.
@@ -116,7 +137,7 @@ pub struct Transactions {
     identity: Identity,
     timeout: Duration,
     changelogs: Vec<String>,
-    groups: Vec<String>,
+    groups: Vec<Group>,
     topics: Vec<Topic>,
     /// Bytes that wait.
     waiting: usize,
@@ -124,6 +145,8 @@ pub struct Transactions {
     opened: Option<Instant>,
     /// Kafka may know of the open transaction.
     begun: bool,
+    /// What it was asked ahead of the commit.
+    ahead: Option<Ahead>,
     /// In the open transaction.
     sent: Sent,
     ends: ChangelogEnds,
@@ -170,6 +193,31 @@ fn worst(partitions: usize, codes: impl Iterator<Item = i16>) -> i16 {
     tried.max_by_key(|error| !passes(*error)).map_or(0, |error| error.code())
 }
 
+/// The code that decides, of the answer to a request to add so many partitions.
+fn partitions_code(count: usize, answer: &AddPartitionsToTxnResponse) -> i16 {
+    let all = answer.results_by_topic_v3_and_below.iter().flat_map(|topic| &topic.results_by_partition);
+    worst(count, all.map(|partition| partition.partition_error_code))
+}
+
+/// These are part of the open transaction: topics and places.
+fn added(topics: &mut [Topic], partitions: &[(usize, usize)]) {
+    for (topic, place) in partitions {
+        let topic = topics.get_mut(*topic);
+        if let Some(partition) = topic.and_then(|topic| topic.partitions.get_mut(*place)) {
+            partition.added = true;
+        }
+    }
+}
+
+/// What was asked ahead of a commit, and who was asked.
+#[derive(Default)]
+struct Ahead {
+    /// With topics and places.
+    partitions: Option<(Call<AddPartitionsToTxnRequest>, i32, Vec<(usize, usize)>)>,
+    /// With the groups' numbers.
+    groups: Vec<(Call<AddOffsetsToTxnRequest>, i32, usize)>,
+}
+
 /// Waits between tries, longer each time.
 struct Pause(Duration);
 
@@ -204,12 +252,13 @@ impl Transactions {
             identity: Identity { id: -1, epoch: -1 },
             timeout,
             changelogs: apps.iter().map(|app| topic::changelog(app)).collect(),
-            groups: apps.iter().map(|app| topic::group(app)).collect(),
+            groups: apps.iter().map(|app| Group::new(topic::group(app))).collect(),
             topics: Vec::new(),
             waiting: 0,
             flights: Vec::new(),
             opened: None,
             begun: false,
+            ahead: None,
             sent: Sent::default(),
             ends: ChangelogEnds::default(),
             backpressured: Duration::ZERO,
@@ -224,7 +273,7 @@ impl Transactions {
         let asked = call.begin(cluster).ok().flatten();
         // Ending what was left open takes its time.
         cluster.refresh(None).map_err(away("Kafka does not answer"))?;
-        cluster.open_lanes(&transactions.groups);
+        cluster.open_lanes(transactions.groups.iter().map(|group| group.name.as_str()));
         let answer = call.until_done(cluster, asked, &|| false, |answer| answer.error_code)?;
         transactions.identity = Identity { id: answer.producer_id.0, epoch: answer.producer_epoch };
         Ok(transactions)
@@ -313,6 +362,12 @@ impl Transactions {
         self.arrive()?;
         self.add()?;
         self.backpressured += waiting.elapsed();
+        self.send_off();
+        Ok(())
+    }
+
+    /// Sends the records that wait, in partitions that are part of the transaction.
+    fn send_off(&mut self) {
         let now = clock::now_ms();
         for (number, topic) in self.topics.iter_mut().enumerate() {
             topic.keyless += 1;
@@ -321,6 +376,7 @@ impl Transactions {
                     continue;
                 }
                 let (records, count) = partition.batch.seal(self.identity, partition.sequence, now);
+                partition.written = true;
                 // Kafka counts on from 0.
                 partition.sequence = partition.sequence.wrapping_add(count) & i32::MAX;
                 let partition = i32::try_from(index).unwrap_or(i32::MAX);
@@ -329,42 +385,109 @@ impl Transactions {
         }
         self.waiting = 0;
         self.launch();
-        Ok(())
     }
 
-    /// Makes the partitions that are to be written to part of the transaction.
-    fn add(&mut self) -> Result<(), SessionError> {
-        let mut topics = Vec::new();
-        for topic in &mut self.topics {
-            let mut added = Vec::new();
-            for (index, partition) in topic.partitions.iter_mut().enumerate() {
-                if !partition.batch.is_empty() && !std::mem::replace(&mut partition.added, true) {
-                    added.push(i32::try_from(index).unwrap_or(i32::MAX));
+    /// Asks for what a commit takes, as far as it can be foreseen, once the open transaction is so old. Nothing waits for the
+    /// answers before the commit, which is shorter by that: the coordinator takes one after the other.
+    ///
+    /// Too many partitions only get a marker too many.
+    pub fn ask_ahead(&mut self, age: Duration) {
+        if self.ahead.is_some() || self.opened.is_none_or(|opened| opened.elapsed() < age) {
+            return;
+        }
+        let partitions = self.partitions_to_add(|partition| partition.written || partition.written_before);
+        let mut ahead = Ahead::default();
+        if !partitions.is_empty() {
+            self.begun = true;
+            let call = self.adding_partitions(&partitions);
+            ahead.partitions =
+                call.begin(&mut self.cluster).ok().flatten().map(|asked| (call, asked, partitions));
+        }
+        let groups = self.groups.iter().enumerate().filter(|(_, group)| group.moved_before && !group.added);
+        let calls =
+            groups.map(|(number, group)| (self.adding_group(&group.name), number)).collect::<Vec<_>>();
+        for (call, number) in calls {
+            self.begun = true;
+            let Ok(Some(asked)) = call.begin_behind(&mut self.cluster) else { break };
+            ahead.groups.push((call, asked, number));
+        }
+        self.ahead = Some(ahead);
+    }
+
+    /// Hears what became of what was asked ahead. What was refused is asked for again when it is wanted.
+    fn hear_ahead(&mut self) {
+        let Some(ahead) = &mut self.ahead else { return };
+        if let Some((call, asked, partitions)) = ahead.partitions.take() {
+            let code = |answer: &AddPartitionsToTxnResponse| partitions_code(partitions.len(), answer);
+            match call.heard(&mut self.cluster, asked, code) {
+                Some(0) => added(&mut self.topics, &partitions),
+                Some(_) => {}
+                // The other answers are lost with the connection.
+                None => ahead.groups.clear(),
+            }
+        }
+        for (call, asked, number) in std::mem::take(&mut ahead.groups) {
+            match call.heard(&mut self.cluster, asked, |answer| answer.error_code) {
+                Some(0) => {
+                    if let Some(group) = self.groups.get_mut(number) {
+                        group.added = true;
+                    }
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Which of the partitions that are not part of the transaction yet are to be: topics and places.
+    fn partitions_to_add(&self, wanted: impl Fn(&Partition) -> bool) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        for (number, topic) in self.topics.iter().enumerate() {
+            for (place, partition) in topic.partitions.iter().enumerate() {
+                if !partition.added && (!partition.batch.is_empty() || wanted(partition)) {
+                    found.push((number, place));
                 }
             }
-            if !added.is_empty() {
-                let topic = AddPartitionsToTxnTopic::default().with_name(TopicName(text(&topic.name)));
-                topics.push(topic.with_partitions(added));
-            }
         }
-        if topics.is_empty() {
-            return Ok(());
-        }
-        let count = topics.iter().map(|topic| topic.partitions.len()).sum();
+        found
+    }
+
+    fn adding_partitions(&self, partitions: &[(usize, usize)]) -> Call<AddPartitionsToTxnRequest> {
+        let of = |number: usize| partitions.iter().filter(move |(topic, _)| *topic == number);
+        let topics = self.topics.iter().enumerate().filter(|(number, _)| of(*number).next().is_some());
+        let topics = topics.map(|(number, topic)| {
+            let places = of(number).map(|(_, place)| i32::try_from(*place).unwrap_or(i32::MAX)).collect();
+            AddPartitionsToTxnTopic::default().with_name(TopicName(text(&topic.name))).with_partitions(places)
+        });
         let request = AddPartitionsToTxnRequest::default()
             .with_v3_and_below_transactional_id(self.id.clone())
             .with_v3_and_below_producer_id(ProducerId(self.identity.id))
             .with_v3_and_below_producer_epoch(self.identity.epoch)
-            .with_v3_and_below_topics(topics);
-        let what = "partitions were not made part of the transaction";
-        let call = self.call(what, version::ADD_PARTITIONS, request);
-        self.begun = true;
-        let began = Instant::now();
-        call.until_done(&mut self.cluster, None, &|| began.elapsed() < ARRIVAL, |answer| {
-            let all =
-                answer.results_by_topic_v3_and_below.iter().flat_map(|topic| &topic.results_by_partition);
-            worst(count, all.map(|partition| partition.partition_error_code))
-        })?;
+            .with_v3_and_below_topics(topics.collect());
+        self.call("partitions were not made part of the transaction", version::ADD_PARTITIONS, request)
+    }
+
+    fn adding_group(&self, group: &str) -> Call<AddOffsetsToTxnRequest> {
+        let request = AddOffsetsToTxnRequest::default()
+            .with_transactional_id(self.id.clone())
+            .with_producer_id(ProducerId(self.identity.id))
+            .with_producer_epoch(self.identity.epoch)
+            .with_group_id(GroupId(text(group)));
+        self.call(NOT_COMMITTED, version::ADD_OFFSETS, request)
+    }
+
+    /// Makes the partitions that are to be written to part of the transaction.
+    fn add(&mut self) -> Result<(), SessionError> {
+        self.hear_ahead();
+        let partitions = self.partitions_to_add(|_| false);
+        if !partitions.is_empty() {
+            self.begun = true;
+            let (call, began) = (self.adding_partitions(&partitions), Instant::now());
+            call.until_done(&mut self.cluster, None, &|| began.elapsed() < ARRIVAL, |answer| {
+                partitions_code(partitions.len(), answer)
+            })?;
+        }
+        added(&mut self.topics, &partitions);
         Ok(())
     }
 
@@ -505,6 +628,7 @@ impl Transactions {
                         if let Some(flight) = self.flights.get_mut(place) {
                             flight.broker = None;
                         }
+                        tracing::debug!(%error, topic = %*topic.name, "records are sent again");
                         last = Some(format!("Kafka says {error} ({}) for {}", error.code(), *topic.name));
                     }
                     Some(error) => return Err(refused(NOT_DELIVERED, error)),
@@ -532,31 +656,36 @@ impl Transactions {
         offsets: &[(&Generation, TopicPartitionList)],
         go_on: &dyn Fn() -> bool,
     ) -> Result<(Sent, ChangelogEnds), SessionError> {
-        let (began, backpressured) = (Instant::now(), self.backpressured);
+        let began = Instant::now();
         // After that, Kafka has taken it back.
         let (opened, longest) = (self.opened, self.timeout + CALL);
         let go_on = &|| opened.is_none_or(|opened| opened.elapsed() < longest) && go_on();
-        self.hand_over()?;
-        self.backpressured = backpressured;
-        let (partitions, added) = (self.flights.len(), began.elapsed());
-        let mut asked = Vec::new();
-        for (group, offsets) in offsets {
-            self.add_group(group, go_on)?;
-            let number = self.groups.iter().position(|known| *known == group.group);
+        self.arrive()?;
+        self.add()?;
+        let numbers = offsets.iter().map(|(group, _)| self.add_group(&group.group, go_on));
+        let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
+        let added = began.elapsed();
+        // A broker asks the coordinator about one request of a transaction at a time and refuses what comes meanwhile. So it gets
+        // the offsets of one group after the other, and then the records.
+        let (mut asked, mut busy) = (Vec::new(), Vec::new());
+        for ((group, offsets), number) in offsets.iter().zip(numbers) {
             let call = Call {
                 what: NOT_COMMITTED,
                 of: Coordinated::Group(group.group.clone()),
-                lane: Lane::Offsets(number.unwrap_or(self.groups.len())),
+                lane: Lane::Offsets(number),
                 version: version::TXN_OFFSET_COMMIT,
                 request: self.offsets(group, offsets),
             };
-            // The groups do not wait for each other, nor for the records.
-            let who = call.begin(&mut self.cluster).ok().flatten();
+            let broker = self.cluster.coordinator(&call.of).ok().flatten();
+            let who = if broker.is_none_or(|broker| busy.contains(&broker)) {
+                None
+            } else {
+                call.begin(&mut self.cluster).ok().flatten()
+            };
+            busy.extend(who);
             asked.push((call, offsets.count(), who));
         }
-        let groups_added = began.elapsed();
-        self.arrive()?;
-        let arrived = began.elapsed();
+        asked.sort_by_key(|(_, _, who)| who.is_none());
         for (call, count, who) in asked {
             call.until_done(&mut self.cluster, who, go_on, |answer| {
                 let all = answer.topics.iter().flat_map(|topic| &topic.partitions);
@@ -564,24 +693,33 @@ impl Transactions {
             })?;
         }
         let offsets = began.elapsed();
+        self.send_off();
+        let partitions = self.flights.len();
+        self.arrive()?;
+        let arrived = began.elapsed();
         self.end(true, go_on)?;
         let ended = began.elapsed();
-        tracing::debug!(partitions, ?added, ?groups_added, ?arrived, ?offsets, ?ended, "committed");
+        tracing::debug!(partitions, ?added, ?offsets, ?arrived, ?ended, "committed");
         self.opened = None;
         Ok((std::mem::take(&mut self.sent), std::mem::take(&mut self.ends)))
     }
 
-    /// Makes the offsets of a group part of the transaction.
-    fn add_group(&mut self, group: &Generation, go_on: &dyn Fn() -> bool) -> Result<(), SessionError> {
-        let request = AddOffsetsToTxnRequest::default()
-            .with_transactional_id(self.id.clone())
-            .with_producer_id(ProducerId(self.identity.id))
-            .with_producer_epoch(self.identity.epoch)
-            .with_group_id(GroupId(text(&group.group)));
-        self.begun = true;
-        let call = self.call(NOT_COMMITTED, version::ADD_OFFSETS, request);
-        call.until_done(&mut self.cluster, None, go_on, |answer| answer.error_code)?;
-        Ok(())
+    /// Makes the offsets of a group part of the transaction. Returns the group's number.
+    fn add_group(&mut self, name: &str, go_on: &dyn Fn() -> bool) -> Result<usize, SessionError> {
+        let known = self.groups.iter().position(|group| group.name == name);
+        let number = known.unwrap_or_else(|| {
+            self.groups.push(Group::new(name.to_owned()));
+            self.groups.len() - 1
+        });
+        if self.groups.get(number).is_none_or(|group| !group.added) {
+            self.begun = true;
+            let call = self.adding_group(name);
+            call.until_done(&mut self.cluster, None, go_on, |answer| answer.error_code)?;
+        }
+        if let Some(group) = self.groups.get_mut(number) {
+            (group.added, group.moved) = (true, true);
+        }
+        Ok(number)
     }
 
     fn offsets(&self, group: &Generation, offsets: &TopicPartitionList) -> TxnOffsetCommitRequest {
@@ -618,6 +756,7 @@ impl Transactions {
         if !std::mem::take(&mut self.begun) {
             return Ok(());
         }
+        self.hear_ahead();
         let what = if committed { NOT_COMMITTED } else { "the transaction was not taken back" };
         let request = EndTxnRequest::default()
             .with_transactional_id(self.id.clone())
@@ -627,8 +766,15 @@ impl Transactions {
         let call = self.call(what, version::END, request);
         // Asked again, Kafka answers the same.
         call.until_done(&mut self.cluster, None, go_on, |answer| answer.error_code)?;
-        let partitions = self.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-        partitions.for_each(|partition| partition.added = false);
+        for partition in self.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            partition.added = false;
+            partition.written_before = std::mem::take(&mut partition.written);
+        }
+        for group in &mut self.groups {
+            group.added = false;
+            group.moved_before = std::mem::take(&mut group.moved);
+        }
+        self.ahead = None;
         Ok(())
     }
 
