@@ -81,14 +81,14 @@ pub struct Assignment {
     leaving: AtomicBool,
     /// The partitions were given back since.
     left: AtomicBool,
-    paused: bool,
+    later: bool,
 }
 
 impl Assignment {
-    /// Nothing is read of new partitions until they are resumed. Not at once: the client may lose the start of a partition
-    /// that is resumed while it asks for its offset.
-    pub fn paused() -> Self {
-        Self { paused: true, ..Self::default() }
+    /// Nothing is read of new partitions until the consumer is told from where, by `assign`: it need not ask for offsets then,
+    /// which it is not told while a transaction has newer ones.
+    pub fn later() -> Self {
+        Self { later: true, ..Self::default() }
     }
 
     fn push(&self, change: Change) {
@@ -102,9 +102,8 @@ impl Assignment {
         let Some(generation) = Generation::of(consumer) else {
             return Err(KafkaError::Rebalance(RDKafkaErrorCode::UnknownGroup));
         };
-        consumer.assign(list)?;
-        if self.paused {
-            consumer.pause(list)?;
+        if !self.later {
+            consumer.assign(list)?;
         }
         let mut partitions: Vec<i32> = list.elements().iter().map(|e| e.partition()).collect();
         partitions.sort_unstable();

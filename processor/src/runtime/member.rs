@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use millrace_core::task::{Source, SourceKind};
+use millrace_core::task::SourceKind;
 use millrace_core::{Application, Effects, Input};
 use millrace_service::control::Versioned;
 use millrace_wire::control::Command;
@@ -12,7 +12,7 @@ use millrace_wire::telemetry::{self, WorkerState};
 use millrace_wire::topic;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{Message, TopicPartitionList};
+use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::assignment::{Assignment, Change, Generation, Membership};
 use super::comeback::Comeback;
@@ -91,7 +91,7 @@ impl Member {
             .set("fetch.wait.max.ms", "500")
             .set("queued.max.messages.kbytes", "32768")
             .set("queued.min.messages", "20000")
-            .create_with_context(Assignment::paused())
+            .create_with_context(Assignment::later())
             .context("the consumer can't be made")
             .map_err(SessionError::Kafka)?;
         let worker = std::thread::current();
@@ -233,16 +233,7 @@ impl Member {
             // Refused ones have been acknowledged as such when they came.
             let _ = self.apply(memory, job, transactions)?;
         }
-        // All at once: what is resumed later waits for the fetch of the rest, which waits for records.
-        let mut resumed = TopicPartitionList::new();
-        for (&partition, state) in &self.work.tasks {
-            let is_awaited =
-                |source: &&Source| state.bootstrap.is_empty() || source.kind == SourceKind::Reference;
-            for source in sources.iter().filter(is_awaited) {
-                resumed.add_partition(source.topic, partition);
-            }
-        }
-        self.consumer.resume(&resumed)?;
+        self.read()?;
         self.comeback.restored(partitions, &commits, began.elapsed(), ahead);
         self.caught_up(env.status);
         env.status.set_state(app, WorkerState::Running);
@@ -284,19 +275,25 @@ impl Member {
         Ok(self.work.step_all(input, transactions)?.err())
     }
 
+    /// Reads on from where the tasks are; streams only where reference topics are read to their end.
+    fn read(&self) -> Result<(), SessionError> {
+        let mut from = TopicPartitionList::new();
+        for (&partition, state) in &self.work.tasks {
+            for (source, next) in self.app.sources().iter().zip(&state.next) {
+                if state.bootstrap.is_empty() || source.kind == SourceKind::Reference {
+                    from.add_partition_offset(source.topic, partition, Offset::Offset(*next))?;
+                }
+            }
+        }
+        Ok(self.consumer.assign(&from)?)
+    }
+
     /// Starts the streams of a partition once its reference topics are read to their end.
     fn bootstrap(&mut self, partition: i32) -> Result<(), SessionError> {
         let Some(state) = self.work.tasks.get_mut(&partition) else { return Ok(()) };
         let read = state.task.offsets();
         state.bootstrap.retain(|(topic, end)| !read.iter().any(|(t, offset)| t == topic && offset >= end));
-        if state.bootstrap.is_empty() {
-            let mut streams = TopicPartitionList::new();
-            for source in self.app.sources().iter().filter(|source| source.kind != SourceKind::Reference) {
-                streams.add_partition(source.topic, partition);
-            }
-            self.consumer.resume(&streams)?;
-        }
-        Ok(())
+        if state.bootstrap.is_empty() { self.read() } else { Ok(()) }
     }
 
     /// Adds what was committed of `partitions` to the figures.
