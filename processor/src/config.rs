@@ -42,8 +42,8 @@ pub struct RunArgs {
     /// Time between checkpoints of a task, ms.
     #[arg(long, env = "MILLRACE_CHECKPOINT_INTERVAL_MS", default_value_t = 10_000)]
     pub checkpoint_interval_ms: u64,
-    /// A transaction is committed at the latest so long after its first record, ms. Shorter means a lower latency and
-    /// more work for the brokers: about 1 % of a core for each transaction per second.
+    /// A transaction is committed so long after its first record, ms; later if commits take longer than that. Longer means a
+    /// higher latency and less work for the brokers: about 1 % of a core for each transaction per second.
     #[arg(long, env = "MILLRACE_COMMIT_INTERVAL_MS", default_value_t = 20)]
     pub commit_interval_ms: u64,
     /// When an app that failed is started again: fixed-delay:ATTEMPTS:DELAY_S, exponential-delay:FIRST_S:LARGEST_S or

@@ -23,7 +23,7 @@ pub fn start(cluster: &Cluster, name: &str, timeout_s: u64) -> Transactions {
         sasl_password: setting("sasl.password"),
         ssl_ca_location: None,
     };
-    Transactions::start(&args, name, Vec::new(), Duration::from_secs(timeout_s)).unwrap()
+    Transactions::start(&args, name, &[], Duration::from_secs(timeout_s)).unwrap()
 }
 
 fn send(transactions: &mut Transactions, text: &str) {

@@ -26,9 +26,9 @@ const BEHIND_MS: i64 = 2_000;
 const CATCH_UP: u32 = 5;
 /// A transaction is open for so many times as long as commits take, if brokers have enough to do: they get fewer and larger
 /// ones then.
-const PER_COMMIT: f64 = 5.0;
+const PER_COMMIT: f64 = 10.0;
 /// Commits that take that many times as long show it; the sooner they are done, the shorter are transactions.
-const QUICK: Duration = Duration::from_millis(6);
+const QUICK: Duration = Duration::from_millis(7);
 /// The longest that this makes of it.
 const LONGEST: Duration = Duration::from_secs(2);
 /// How long a transaction may be open: what Kafka waits for a worker that is gone.
@@ -299,7 +299,8 @@ impl<'a, 'e> Session<'a, 'e> {
             created.append(&mut member.work.take_created());
         }
         let now = clock::now_ms();
-        self.commit = (self.commit * 3 + started.elapsed()) / 4;
+        // One that is slow is no trend.
+        self.commit = (self.commit * 3 + started.elapsed().min(self.commit * 2 + QUICK)) / 4;
         let latencies = created.iter().map(|created| u64::try_from(now - created).unwrap_or(0) * 1_000);
         self.env.status.committed(started.elapsed(), sent, latencies);
         Ok(())

@@ -12,8 +12,10 @@ use super::cluster::{Cluster, Coordinated, Lane};
 use super::{Pause, away, passes, refused};
 use crate::runtime::restart::SessionError;
 
-/// How long a coordinator may be silent; also what it may take if nobody wants to wait for longer.
+/// What a coordinator may take if nobody wants to wait for longer.
 pub const CALL: Duration = Duration::from_secs(10);
+/// How long it may be silent, that is, neither do what it is asked nor say that it can't.
+const SILENT: Duration = Duration::from_secs(6);
 /// How long a broker may be silent before somebody else is asked whether it is still the one to wait for.
 pub const SILENCE: Duration = Duration::from_secs(1);
 
@@ -142,7 +144,7 @@ impl<R: Request> Call<R> {
                 return Err(io::Error::other("there is another coordinator now"));
             }
             // If it were asked again, it might do the first request after the second, within the next transaction.
-            if began.elapsed() > CALL {
+            if began.elapsed() > SILENT {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the coordinator is silent"));
             }
         }

@@ -4,6 +4,7 @@
 //! other, each when its copies are written. Here it is one request for each broker (docs/adr/0005). Everything else that a worker
 //! wants of Kafka is librdkafka's.
 
+mod adding;
 mod batch;
 mod cluster;
 mod connection;
@@ -19,15 +20,13 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use bytes::Bytes;
 use kafka_protocol::error::{ParseResponseErrorCode, ResponseError};
-use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
-    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, EndTxnRequest, GroupId,
-    InitProducerIdRequest, ProduceRequest, ProduceResponse, ProducerId, TopicName, TransactionalId,
-    TxnOffsetCommitRequest,
+    EndTxnRequest, GroupId, InitProducerIdRequest, ProduceRequest, ProduceResponse, ProducerId, TopicName,
+    TransactionalId, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use millrace_service::{KafkaArgs, clock};
@@ -36,6 +35,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::message::ToBytes;
 use rdkafka::producer::BaseRecord;
 
+use self::adding::Ahead;
 use self::batch::{Batch, Content, Identity};
 use self::cluster::{Cluster, Coordinated, Lane, version};
 use self::connection::Access;
@@ -45,6 +45,9 @@ use super::restart::SessionError;
 
 /// How long records may take to arrive, and a topic to be there.
 const ARRIVAL: Duration = Duration::from_secs(15);
+/// How long it may be silent before the same records are sent again over another connection: what was lost on the way comes late,
+/// even when nothing is lost any more. A broker knows the numbers of records that it has.
+const LOST: Duration = Duration::from_secs(3);
 /// Between two tries: the first wait and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(100));
 /// Bytes that are worth sending before the commit.
@@ -191,31 +194,6 @@ fn worst(partitions: usize, codes: impl Iterator<Item = i16>) -> i16 {
     // Kafka does not even try the rest if one of them is wrong.
     let tried = wrong.filter(|error| *error != ResponseError::OperationNotAttempted);
     tried.max_by_key(|error| !passes(*error)).map_or(0, |error| error.code())
-}
-
-/// The code that decides, of the answer to a request to add so many partitions.
-fn partitions_code(count: usize, answer: &AddPartitionsToTxnResponse) -> i16 {
-    let all = answer.results_by_topic_v3_and_below.iter().flat_map(|topic| &topic.results_by_partition);
-    worst(count, all.map(|partition| partition.partition_error_code))
-}
-
-/// These are part of the open transaction: topics and places.
-fn added(topics: &mut [Topic], partitions: &[(usize, usize)]) {
-    for (topic, place) in partitions {
-        let topic = topics.get_mut(*topic);
-        if let Some(partition) = topic.and_then(|topic| topic.partitions.get_mut(*place)) {
-            partition.added = true;
-        }
-    }
-}
-
-/// What was asked ahead of a commit, and who was asked.
-#[derive(Default)]
-struct Ahead {
-    /// With topics and places.
-    partitions: Option<(Call<AddPartitionsToTxnRequest>, i32, Vec<(usize, usize)>)>,
-    /// With the groups' numbers.
-    groups: Vec<(Call<AddOffsetsToTxnRequest>, i32, usize)>,
 }
 
 /// Waits between tries, longer each time.
@@ -387,110 +365,6 @@ impl Transactions {
         self.launch();
     }
 
-    /// Asks for what a commit takes, as far as it can be foreseen, once the open transaction is so old. Nothing waits for the
-    /// answers before the commit, which is shorter by that: the coordinator takes one after the other.
-    ///
-    /// Too many partitions only get a marker too many.
-    pub fn ask_ahead(&mut self, age: Duration) {
-        if self.ahead.is_some() || self.opened.is_none_or(|opened| opened.elapsed() < age) {
-            return;
-        }
-        let partitions = self.partitions_to_add(|partition| partition.written || partition.written_before);
-        let mut ahead = Ahead::default();
-        if !partitions.is_empty() {
-            self.begun = true;
-            let call = self.adding_partitions(&partitions);
-            ahead.partitions =
-                call.begin(&mut self.cluster).ok().flatten().map(|asked| (call, asked, partitions));
-        }
-        let groups = self.groups.iter().enumerate().filter(|(_, group)| group.moved_before && !group.added);
-        let calls =
-            groups.map(|(number, group)| (self.adding_group(&group.name), number)).collect::<Vec<_>>();
-        for (call, number) in calls {
-            self.begun = true;
-            let Ok(Some(asked)) = call.begin_behind(&mut self.cluster) else { break };
-            ahead.groups.push((call, asked, number));
-        }
-        self.ahead = Some(ahead);
-    }
-
-    /// Hears what became of what was asked ahead. What was refused is asked for again when it is wanted.
-    fn hear_ahead(&mut self) {
-        let Some(ahead) = &mut self.ahead else { return };
-        if let Some((call, asked, partitions)) = ahead.partitions.take() {
-            let code = |answer: &AddPartitionsToTxnResponse| partitions_code(partitions.len(), answer);
-            match call.heard(&mut self.cluster, asked, code) {
-                Some(0) => added(&mut self.topics, &partitions),
-                Some(_) => {}
-                // The other answers are lost with the connection.
-                None => ahead.groups.clear(),
-            }
-        }
-        for (call, asked, number) in std::mem::take(&mut ahead.groups) {
-            match call.heard(&mut self.cluster, asked, |answer| answer.error_code) {
-                Some(0) => {
-                    if let Some(group) = self.groups.get_mut(number) {
-                        group.added = true;
-                    }
-                }
-                Some(_) => {}
-                None => return,
-            }
-        }
-    }
-
-    /// Which of the partitions that are not part of the transaction yet are to be: topics and places.
-    fn partitions_to_add(&self, wanted: impl Fn(&Partition) -> bool) -> Vec<(usize, usize)> {
-        let mut found = Vec::new();
-        for (number, topic) in self.topics.iter().enumerate() {
-            for (place, partition) in topic.partitions.iter().enumerate() {
-                if !partition.added && (!partition.batch.is_empty() || wanted(partition)) {
-                    found.push((number, place));
-                }
-            }
-        }
-        found
-    }
-
-    fn adding_partitions(&self, partitions: &[(usize, usize)]) -> Call<AddPartitionsToTxnRequest> {
-        let of = |number: usize| partitions.iter().filter(move |(topic, _)| *topic == number);
-        let topics = self.topics.iter().enumerate().filter(|(number, _)| of(*number).next().is_some());
-        let topics = topics.map(|(number, topic)| {
-            let places = of(number).map(|(_, place)| i32::try_from(*place).unwrap_or(i32::MAX)).collect();
-            AddPartitionsToTxnTopic::default().with_name(TopicName(text(&topic.name))).with_partitions(places)
-        });
-        let request = AddPartitionsToTxnRequest::default()
-            .with_v3_and_below_transactional_id(self.id.clone())
-            .with_v3_and_below_producer_id(ProducerId(self.identity.id))
-            .with_v3_and_below_producer_epoch(self.identity.epoch)
-            .with_v3_and_below_topics(topics.collect());
-        self.call("partitions were not made part of the transaction", version::ADD_PARTITIONS, request)
-    }
-
-    fn adding_group(&self, group: &str) -> Call<AddOffsetsToTxnRequest> {
-        let request = AddOffsetsToTxnRequest::default()
-            .with_transactional_id(self.id.clone())
-            .with_producer_id(ProducerId(self.identity.id))
-            .with_producer_epoch(self.identity.epoch)
-            .with_group_id(GroupId(text(group)));
-        self.call(NOT_COMMITTED, version::ADD_OFFSETS, request)
-    }
-
-    /// Makes the partitions that are to be written to part of the transaction.
-    fn add(&mut self) -> Result<(), SessionError> {
-        self.hear_ahead();
-        let partitions = self.partitions_to_add(|_| false);
-        if !partitions.is_empty() {
-            self.begun = true;
-            let (call, began) = (self.adding_partitions(&partitions), Instant::now());
-            call.until_done(&mut self.cluster, None, &|| began.elapsed() < ARRIVAL, |answer| {
-                partitions_code(partitions.len(), answer)
-            })?;
-        }
-        added(&mut self.topics, &partitions);
-        Ok(())
-    }
-
     /// Sends what nobody was asked to take yet: one request for each broker.
     fn launch(&mut self) {
         let mut requests: HashMap<i32, HashMap<usize, Vec<PartitionProduceData>>> = HashMap::new();
@@ -540,7 +414,7 @@ impl Transactions {
             let mut last = None;
             let asked: Vec<i32> = self.asked();
             for broker in asked {
-                match self.answer(broker, began) {
+                match self.answer(broker) {
                     Ok(answer) => last = self.landed(broker, answer)?.or(last),
                     Err(error) => {
                         self.lost(broker, &error);
@@ -580,9 +454,10 @@ impl Transactions {
         }
     }
 
-    /// What a broker answers to the records that it was sent. One that is silent is waited for as long as it is the leader, and they
-    /// may still arrive in time.
-    fn answer(&mut self, broker: i32, began: Instant) -> io::Result<ProduceResponse> {
+    /// What a broker answers to the records that it was sent. One that is silent is waited for as long as it is the leader, but not
+    /// for long on the same connection.
+    fn answer(&mut self, broker: i32) -> io::Result<ProduceResponse> {
+        let asked = Instant::now();
         while !self.cluster.lane(broker, Lane::Records)?.ready(SILENCE)? {
             self.refresh();
             let leads = |flight: &Flight| {
@@ -594,7 +469,7 @@ impl Transactions {
             if of_it.any(|flight| leads(flight).is_some_and(|leader| leader >= 0 && leader != broker)) {
                 return Err(io::Error::other("others lead its partitions now"));
             }
-            if began.elapsed() > ARRIVAL {
+            if asked.elapsed() > LOST {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }
@@ -702,24 +577,6 @@ impl Transactions {
         tracing::debug!(partitions, ?added, ?offsets, ?arrived, ?ended, "committed");
         self.opened = None;
         Ok((std::mem::take(&mut self.sent), std::mem::take(&mut self.ends)))
-    }
-
-    /// Makes the offsets of a group part of the transaction. Returns the group's number.
-    fn add_group(&mut self, name: &str, go_on: &dyn Fn() -> bool) -> Result<usize, SessionError> {
-        let known = self.groups.iter().position(|group| group.name == name);
-        let number = known.unwrap_or_else(|| {
-            self.groups.push(Group::new(name.to_owned()));
-            self.groups.len() - 1
-        });
-        if self.groups.get(number).is_none_or(|group| !group.added) {
-            self.begun = true;
-            let call = self.adding_group(name);
-            call.until_done(&mut self.cluster, None, go_on, |answer| answer.error_code)?;
-        }
-        if let Some(group) = self.groups.get_mut(number) {
-            (group.added, group.moved) = (true, true);
-        }
-        Ok(number)
     }
 
     fn offsets(&self, group: &Generation, offsets: &TopicPartitionList) -> TxnOffsetCommitRequest {

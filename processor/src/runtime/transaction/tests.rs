@@ -19,9 +19,10 @@ use kafka_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 use kafka_protocol::messages::{
-    AddOffsetsToTxnResponse, AddPartitionsToTxnResponse, ApiKey, ApiVersionsRequest, ApiVersionsResponse,
-    BrokerId, EndTxnResponse, FindCoordinatorRequest, FindCoordinatorResponse, InitProducerIdResponse,
-    MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader, TxnOffsetCommitResponse,
+    AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, BrokerId, EndTxnResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, InitProducerIdResponse, MetadataRequest, MetadataResponse, RequestHeader,
+    ResponseHeader, TxnOffsetCommitResponse,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
 use rdkafka::Offset;
@@ -395,4 +396,63 @@ fn brokers_of_old_are_refused() {
     brokers.told(|script| script.newest = 3);
     let refused = brokers.connect().map(drop).unwrap_err().to_string();
     assert!(refused.contains("Kafka 3.6"), "{refused}");
+}
+
+#[test]
+fn what_was_asked_ahead_is_not_asked_again() {
+    let brokers = Brokers::start();
+    let mut transactions = brokers.producer();
+    commit(&mut transactions).unwrap();
+    transactions.open();
+    transactions.ask_ahead(Duration::ZERO);
+    transactions.ask_ahead(Duration::ZERO);
+    commit(&mut transactions).unwrap();
+    assert_eq!(brokers.asked(ApiKey::AddPartitionsToTxn), [0, 0]);
+    assert_eq!(brokers.asked(ApiKey::AddOffsetsToTxn), [0, 0]);
+    // Nothing is open: there is nothing to ask for.
+    transactions.ask_ahead(Duration::ZERO);
+    commit(&mut transactions).unwrap();
+    assert_eq!(brokers.asked(ApiKey::EndTxn), [0, 0, 0]);
+    assert_eq!(brokers.asked(ApiKey::AddOffsetsToTxn), [0, 0, 0]);
+}
+
+#[test]
+fn what_was_refused_or_lost_ahead_is_asked_again() {
+    for instead in [Instead::Error(ResponseError::ConcurrentTransactions), Instead::HangUp] {
+        for key in [ApiKey::AddPartitionsToTxn, ApiKey::AddOffsetsToTxn] {
+            let brokers = Brokers::start();
+            let mut transactions = brokers.producer();
+            commit(&mut transactions).unwrap();
+            brokers.instead(key, &[instead]);
+            transactions.open();
+            transactions.ask_ahead(Duration::ZERO);
+            let (sent, _) = commit(&mut transactions).unwrap();
+            assert_eq!(sent.records, 2);
+            assert_eq!(brokers.asked(key).len(), 3, "{key:?}");
+            assert_eq!(brokers.asked(ApiKey::EndTxn), [0, 0]);
+        }
+    }
+}
+
+#[test]
+fn what_was_asked_ahead_is_taken_back_with_the_rest() {
+    let brokers = Brokers::start();
+    let mut transactions = brokers.producer();
+    assert!(!transactions.abort());
+    transactions.open();
+    transactions.ask_ahead(Duration::ZERO);
+    assert!(transactions.abort());
+    assert_eq!(brokers.asked(ApiKey::EndTxn), [0]);
+}
+
+#[test]
+fn a_leader_that_is_silent_gets_the_same_again_over_another_connection() {
+    let brokers = Brokers::start();
+    let mut transactions = brokers.producer();
+    brokers.instead(ApiKey::Produce, &[Instead::Silence]);
+    commit(&mut transactions).unwrap();
+    let mut records = brokers.told(|script| script.records.clone());
+    records.sort_by_key(|(_, batch)| batch.clone());
+    assert_eq!(records.len(), 4);
+    assert_eq!((&records[0], &records[2]), (&records[1], &records[3]));
 }
