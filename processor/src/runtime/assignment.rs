@@ -82,6 +82,8 @@ pub struct Assignment {
     /// The partitions were given back since.
     left: AtomicBool,
     later: bool,
+    /// Partitions were assigned, and the consumer was not told yet from where to read them.
+    unanswered: AtomicBool,
 }
 
 impl Assignment {
@@ -105,6 +107,7 @@ impl Assignment {
         if !self.later {
             consumer.assign(list)?;
         }
+        self.unanswered.store(self.later, Ordering::Relaxed);
         let mut partitions: Vec<i32> = list.elements().iter().map(|e| e.partition()).collect();
         partitions.sort_unstable();
         partitions.dedup();
@@ -165,9 +168,24 @@ impl Membership {
         self.0.unassign()
     }
 
+    /// Answers [`Change::Assigned`] of [`Assignment::later`]: reads these partitions, from these offsets.
+    ///
+    /// # Errors
+    /// The client refuses.
+    pub fn read(&self, from: &TopicPartitionList) -> KafkaResult<()> {
+        self.0.context().unanswered.store(false, Ordering::Relaxed);
+        self.0.assign(from)
+    }
+
     /// Begins to leave the group. A client that merely ends does not tell the group if it is a static member.
     pub fn leave(&self) {
         self.0.context().leaving.store(true, Ordering::Relaxed);
+        // The client does not leave before it is told what to do with what was assigned.
+        if self.0.context().unanswered.load(Ordering::Relaxed)
+            && let Err(error) = self.read(&TopicPartitionList::new())
+        {
+            tracing::debug!(%error, "the partitions could not be refused");
+        }
         self.0.unsubscribe();
     }
 

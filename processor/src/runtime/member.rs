@@ -285,7 +285,7 @@ impl Member {
                 }
             }
         }
-        Ok(self.consumer.assign(&from)?)
+        Ok(self.consumer.read(&from)?)
     }
 
     /// Starts the streams of a partition once its reference topics are read to their end.

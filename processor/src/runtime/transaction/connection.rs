@@ -76,9 +76,22 @@ fn tls(authorities: Option<&str>) -> anyhow::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
 }
 
-trait Duplex: Read + Write + Send {}
+trait Duplex: Read + Write + Send {
+    /// Whether there are bytes to read that the socket does not have any more.
+    fn holds(&mut self) -> bool;
+}
 
-impl<T: Read + Write + Send> Duplex for T {}
+impl Duplex for TcpStream {
+    fn holds(&mut self) -> bool {
+        false
+    }
+}
+
+impl Duplex for StreamOwned<ClientConnection, TcpStream> {
+    fn holds(&mut self) -> bool {
+        self.conn.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
+    }
+}
 
 /// A connection. After an error of any of its methods, nothing else is to be done with it.
 pub struct Connection {
@@ -181,7 +194,11 @@ impl Connection {
     ///
     /// # Errors
     /// The connection is gone.
-    pub fn ready(&self, within: Duration) -> io::Result<bool> {
+    pub fn ready(&mut self, within: Duration) -> io::Result<bool> {
+        if self.stream.holds() {
+            self.socket.set_read_timeout(Some(ARRIVING))?;
+            return Ok(true);
+        }
         self.socket.set_read_timeout(Some(within))?;
         let peeked = self.socket.peek(&mut [0]);
         self.socket.set_read_timeout(Some(ARRIVING))?;

@@ -137,6 +137,9 @@ impl<R: Request> Call<R> {
     /// The coordinator's answer. One that is silent is waited for as long as it is the coordinator.
     fn hear(&self, cluster: &mut Cluster, broker: i32) -> io::Result<R::Response> {
         let began = Instant::now();
+        if !cluster.lane(broker, self.lane)?.owes() {
+            return Err(io::Error::other("the connection on which it was asked is gone"));
+        }
         while !cluster.lane(broker, self.lane)?.ready(SILENCE)? {
             cluster.forget(&self.of);
             let now = cluster.coordinator(&self.of).ok().flatten();

@@ -93,6 +93,15 @@ impl Brokers {
         })
     }
 
+    /// Waits until so many requests of a kind have come.
+    fn until_asked(&self, key: ApiKey, times: usize) {
+        let began = Instant::now();
+        while self.asked(key).len() < times {
+            assert!(began.elapsed() < CALL, "{key:?} was asked {} times", self.asked(key).len());
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
     fn producer(&self) -> Transactions {
         self.connect().unwrap()
     }
@@ -406,6 +415,7 @@ fn what_was_asked_ahead_is_not_asked_again() {
     transactions.open();
     transactions.ask_ahead(Duration::ZERO);
     transactions.ask_ahead(Duration::ZERO);
+    brokers.until_asked(ApiKey::AddOffsetsToTxn, 2);
     commit(&mut transactions).unwrap();
     assert_eq!(brokers.asked(ApiKey::AddPartitionsToTxn), [0, 0]);
     assert_eq!(brokers.asked(ApiKey::AddOffsetsToTxn), [0, 0]);
@@ -426,6 +436,7 @@ fn what_was_refused_or_lost_ahead_is_asked_again() {
             brokers.instead(key, &[instead]);
             transactions.open();
             transactions.ask_ahead(Duration::ZERO);
+            brokers.until_asked(key, 2);
             let (sent, _) = commit(&mut transactions).unwrap();
             assert_eq!(sent.records, 2);
             assert_eq!(brokers.asked(key).len(), 3, "{key:?}");
