@@ -64,15 +64,24 @@ transaction.state.log.min.isr=2
 transaction.state.log.num.partitions=12
 
 # A small machine where failures are watched: notice them soon.
-broker.session.timeout.ms=6000
-broker.heartbeat.interval.ms=1500
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 replica.lag.time.max.ms=10000
+replica.socket.timeout.ms=3000
+request.timeout.ms=4000
+socket.connection.setup.timeout.ms=1000
+socket.connection.setup.timeout.max.ms=2000
 leader.imbalance.check.interval.seconds=30
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 transaction.abort.timed.out.transaction.cleanup.interval.ms=2000
 num.network.threads=2
 num.io.threads=4
+
+# What is not in a closed segment is read again after a kill, and before a coordinator goes on.
+log.segment.bytes=33554432
+offsets.topic.segment.bytes=4194304
+transaction.state.log.segment.bytes=4194304
 log.cleaner.dedupe.buffer.size=16777216
 # Indexes are mapped into memory, and what a partition's first entries cost grows with their files: with the usual 10 MiB, the
 # brokers spent half a core on them for 15 s after the first records.

@@ -60,6 +60,9 @@ impl KafkaArgs {
             // Half of this is also how soon a client that starts tries another broker, beside the first.
             .set("reconnect.backoff.ms", "400")
             .set("reconnect.backoff.max.ms", "1000")
+            // TCP sends again what a network has lost later and later, a new connection at once.
+            .set("socket.timeout.ms", "5000")
+            .set("socket.connection.setup.timeout.ms", "3000")
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true")
             .set("log.connection.close", "false");
