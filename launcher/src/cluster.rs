@@ -38,6 +38,8 @@ pub struct TopicView {
     pub under_replicated: usize,
     /// Partitions without a leader.
     pub leaderless: usize,
+    /// Partitions that another broker leads than the usual one.
+    pub displaced: usize,
 }
 
 /// librdkafka's configuration for any client of this cluster.
@@ -105,6 +107,10 @@ impl Cluster {
                                 .filter(|p| p.isr().len() < p.replicas().len())
                                 .count(),
                             leaderless: partitions.iter().filter(|p| p.leader() < 0).count(),
+                            displaced: partitions
+                                .iter()
+                                .filter(|p| p.replicas().first() != Some(&p.leader()))
+                                .count(),
                         }
                     })
                     .collect()

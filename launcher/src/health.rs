@@ -184,7 +184,14 @@ mod tests {
     use super::*;
 
     fn topic(name: &str, under_replicated: usize, leaderless: usize) -> TopicView {
-        TopicView { name: name.to_owned(), partitions: 6, replication: 3, under_replicated, leaderless }
+        TopicView {
+            name: name.to_owned(),
+            partitions: 6,
+            replication: 3,
+            under_replicated,
+            leaderless,
+            displaced: 0,
+        }
     }
 
     #[test]

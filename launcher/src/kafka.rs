@@ -71,7 +71,9 @@ replica.socket.timeout.ms=3000
 request.timeout.ms=4000
 socket.connection.setup.timeout.ms=1000
 socket.connection.setup.timeout.max.ms=2000
+# Not at once: a broker that leads before it has compiled its code holds everybody up.
 leader.imbalance.check.interval.seconds=30
+leader.imbalance.per.broker.percentage=0
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 transaction.abort.timed.out.transaction.cleanup.interval.ms=2000

@@ -17,6 +17,8 @@ use crate::records::{self, Found};
 const CALL: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
+/// Before a look at how far processing is behind, so that several are of different times.
+const MOMENT: Duration = Duration::from_millis(500);
 /// The group that reads orders.
 const COMMERCE: &str = "millrace.commerce";
 /// Groups that process the known input, with what they read.
@@ -33,18 +35,25 @@ type Target = (&'static str, &'static str, Vec<i64>);
 #[derive(Clone)]
 pub struct Kafka {
     config: ClientConfig,
-    /// One to ask about each group.
+    /// To ask where topics end for readers of committed records.
+    reader: Arc<BaseConsumer>,
+    /// One to ask about each group. A reader of committed records would be told of offsets only while no transaction has newer
+    /// ones, and the workers have one open nearly always.
     groups: Arc<BTreeMap<&'static str, BaseConsumer>>,
 }
 
 impl Kafka {
     /// Of a data folder.
     pub fn new(layout: &Layout) -> Result<Self> {
-        let config = client(layout, "millrace-chaos")?;
+        let mut config = client(layout, "millrace-chaos")?;
+        // But a connection on which nothing comes through any more is given up as soon as anybody here would.
+        config.set("socket.timeout.ms", "2000").set("socket.connection.setup.timeout.ms", "2000");
+        let reader = Arc::new(records::consumer(&config, "millrace-chaos")?);
         let names = PROCESSING.map(|(group, _)| group).into_iter().chain([topic::INDEXER_GROUP]);
-        let groups =
-            names.map(|group| Ok((group, records::consumer(&config, group)?))).collect::<Result<_>>()?;
-        Ok(Self { config, groups: Arc::new(groups) })
+        let asking =
+            |group| config.clone().set("group.id", group).set("isolation.level", "read_uncommitted").create();
+        let groups = names.map(|group| Ok((group, asking(group)?))).collect::<Result<_>>()?;
+        Ok(Self { config, reader, groups: Arc::new(groups) })
     }
 
     /// Its settings.
@@ -58,7 +67,7 @@ impl Kafka {
 
     /// Where a topic ends for a reader of committed records.
     pub fn ends(&self, topic: &str) -> Result<Vec<i64>> {
-        records::ends_by(self.consumer(COMMERCE)?, topic, super::PATIENCE)
+        records::ends_by(&self.reader, topic, super::PATIENCE)
     }
 
     /// Where the records of a topic end that a reader sees: behind them may be markers and what was aborted.
@@ -111,6 +120,14 @@ impl Kafka {
             targets.iter().try_for_each(|target| kafka.until_reached(target, patience))
         })
         .await
+    }
+
+    /// How long it takes until the input that is in the log after a moment has been processed.
+    pub async fn behind(&self) -> Result<Duration> {
+        tokio::time::sleep(MOMENT).await;
+        let began = Instant::now();
+        self.processed(super::PATIENCE).await?;
+        Ok(began.elapsed())
     }
 
     /// Waits until the results that are in the log now are indexed.

@@ -126,16 +126,14 @@ impl Member {
         transactions: &mut Transactions,
         enough: impl Fn(&Transactions) -> bool,
     ) -> Result<bool, SessionError> {
+        let (mut found, mut complete) = (false, false);
         for number in 0..IN_A_ROW {
             match self.consumer.poll(Duration::ZERO) {
-                None => return Ok(number > 0),
+                None => break,
                 Some(Ok(message)) => {
                     let partition = message.partition();
                     self.work.process(&message, transactions)?;
-                    drop(message);
-                    if self.work.tasks.get(&partition).is_some_and(|state| !state.bootstrap.is_empty()) {
-                        self.bootstrap(partition)?;
-                    }
+                    complete |= self.work.tasks.get_mut(&partition).is_some_and(bootstrapped);
                 }
                 Some(Err(error)) => match error.rdkafka_error_code() {
                     Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::FencedInstanceId) => {
@@ -144,11 +142,15 @@ impl Member {
                     _ => tracing::warn!(app = self.app.name(), %error, "reading failed, trying again"),
                 },
             }
+            found = true;
             if number % LOOK_EVERY == LOOK_EVERY - 1 && enough(transactions) {
                 break;
             }
         }
-        Ok(true)
+        if complete {
+            self.read()?;
+        }
+        Ok(found)
     }
 
     /// Partitions that came or went since the last call.
@@ -288,14 +290,6 @@ impl Member {
         Ok(self.consumer.read(&from)?)
     }
 
-    /// Starts the streams of a partition once its reference topics are read to their end.
-    fn bootstrap(&mut self, partition: i32) -> Result<(), SessionError> {
-        let Some(state) = self.work.tasks.get_mut(&partition) else { return Ok(()) };
-        let read = state.task.offsets();
-        state.bootstrap.retain(|(topic, end)| !read.iter().any(|(t, offset)| t == topic && offset >= end));
-        if state.bootstrap.is_empty() { self.read() } else { Ok(()) }
-    }
-
     /// Adds what was committed of `partitions` to the figures.
     pub fn count(&mut self, partitions: &[i32], memory: &mut AppMemory, status: &Status) {
         for &partition in partitions {
@@ -366,4 +360,14 @@ impl Member {
         }
         tasks
     }
+}
+
+/// Whether the reference topics of a task have just been read to where its streams may start.
+fn bootstrapped(state: &mut TaskState) -> bool {
+    if state.bootstrap.is_empty() {
+        return false;
+    }
+    let read = state.task.offsets();
+    state.bootstrap.retain(|(topic, end)| !read.iter().any(|(t, offset)| t == topic && offset >= end));
+    state.bootstrap.is_empty()
 }

@@ -53,28 +53,28 @@ impl Transactions {
     }
 
     /// Hears what became of what was asked ahead. What was refused is asked for again when it is wanted.
-    pub(super) fn hear_ahead(&mut self) {
-        let Some(ahead) = &mut self.ahead else { return };
+    ///
+    /// # Errors
+    /// The coordinator is silent.
+    pub(super) fn hear_ahead(&mut self) -> Result<(), SessionError> {
+        let Some(ahead) = &mut self.ahead else { return Ok(()) };
         if let Some((call, asked, partitions)) = ahead.partitions.take() {
-            let code = |answer: &AddPartitionsToTxnResponse| partitions_code(partitions.len(), answer);
-            match call.heard(&mut self.cluster, asked, code) {
-                Some(0) => added(&mut self.topics, &partitions),
+            match call.heard(&mut self.cluster, asked)? {
+                Some(answer) if partitions_code(partitions.len(), &answer) == 0 => {
+                    added(&mut self.topics, &partitions);
+                }
                 Some(_) => {}
                 // The other answers are lost with the connection.
                 None => ahead.groups.clear(),
             }
         }
         for (call, asked, number) in std::mem::take(&mut ahead.groups) {
-            match call.heard(&mut self.cluster, asked, |answer| answer.error_code) {
-                Some(0) => {
-                    if let Some(group) = self.groups.get_mut(number) {
-                        group.added = true;
-                    }
-                }
-                Some(_) => {}
-                None => return,
+            let Some(answer) = call.heard(&mut self.cluster, asked)? else { break };
+            if let Some(group) = self.groups.get_mut(number).filter(|_| answer.error_code == 0) {
+                group.added = true;
             }
         }
+        Ok(())
     }
 
     /// Which of the partitions that are not part of the transaction yet are to be: topics and places.
@@ -116,7 +116,7 @@ impl Transactions {
 
     /// Makes the partitions that are to be written to part of the transaction.
     pub(super) fn add(&mut self) -> Result<(), SessionError> {
-        self.hear_ahead();
+        self.hear_ahead()?;
         let partitions = self.partitions_to_add(|_| false);
         if !partitions.is_empty() {
             self.begun = true;

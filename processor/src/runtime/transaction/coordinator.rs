@@ -9,6 +9,7 @@ use kafka_protocol::error::ParseResponseErrorCode;
 use kafka_protocol::protocol::Request;
 
 use super::cluster::{Cluster, Coordinated, Lane};
+use super::connection::Connection;
 use super::{Pause, away, passes, refused};
 use crate::runtime::restart::SessionError;
 
@@ -39,13 +40,7 @@ impl<R: Request> Call<R> {
     /// # Errors
     /// No broker says who coordinates, or that one can't be reached.
     pub fn begin(&self, cluster: &mut Cluster) -> io::Result<Option<i32>> {
-        let Some(broker) = cluster.coordinator(&self.of)? else { return Ok(None) };
-        let lane = cluster.free_lane(broker, self.lane);
-        if let Err(error) = lane.and_then(|lane| lane.send(&self.request, self.version)) {
-            self.lose(cluster, broker, &error);
-            return Err(error);
-        }
-        Ok(Some(broker))
+        self.send(cluster, Cluster::free_lane)
     }
 
     /// The same behind requests whose answers are still to be heard, in their order.
@@ -53,26 +48,36 @@ impl<R: Request> Call<R> {
     /// # Errors
     /// As of [`begin`](Self::begin).
     pub fn begin_behind(&self, cluster: &mut Cluster) -> io::Result<Option<i32>> {
+        self.send(cluster, Cluster::lane)
+    }
+
+    fn send(
+        &self,
+        cluster: &mut Cluster,
+        lane: impl FnOnce(&mut Cluster, i32, Lane) -> io::Result<&mut Connection>,
+    ) -> io::Result<Option<i32>> {
         let Some(broker) = cluster.coordinator(&self.of)? else { return Ok(None) };
-        if let Err(error) = cluster.lane(broker, self.lane)?.send(&self.request, self.version) {
+        let sent = lane(cluster, broker, self.lane).and_then(|lane| lane.send(&self.request, self.version));
+        if let Err(error) = sent {
             self.lose(cluster, broker, &error);
             return Err(error);
         }
         Ok(Some(broker))
     }
 
-    /// The code in the answer of who was `asked`, which is given up if it does not answer; `None`: nothing was heard.
-    pub fn heard(
-        &self,
-        cluster: &mut Cluster,
-        asked: i32,
-        code: impl FnOnce(&R::Response) -> i16,
-    ) -> Option<i16> {
+    /// The answer of who was `asked`, which is given up if it does not answer; `None`: nothing was heard.
+    ///
+    /// # Errors
+    /// It is silent.
+    pub fn heard(&self, cluster: &mut Cluster, asked: i32) -> Result<Option<R::Response>, SessionError> {
         match self.hear(cluster, asked) {
-            Ok(answer) => Some(code(&answer)),
+            Ok(answer) => Ok(Some(answer)),
             Err(error) => {
                 self.lose(cluster, asked, &error);
-                None
+                match error.kind() {
+                    io::ErrorKind::TimedOut => Err(away(self.what)(error)),
+                    _ => Ok(None),
+                }
             }
         }
     }
@@ -99,25 +104,19 @@ impl<R: Request> Call<R> {
                     begun => begun.unwrap_or_default(),
                 };
             }
-            if let Some(broker) = asked.take() {
-                match self.hear(cluster, broker) {
-                    Err(error) => {
-                        self.lose(cluster, broker, &error);
-                        if error.kind() == io::ErrorKind::TimedOut {
-                            return Err(away(self.what)(error));
+            if let Some(broker) = asked.take()
+                && let Some(answer) = self.heard(cluster, broker)?
+            {
+                match code(&answer).err() {
+                    None => return Ok(answer),
+                    Some(error) if passes(error) => {
+                        tracing::debug!(%error, what = self.what, "a coordinator is asked again");
+                        let moved = ResponseError::NotCoordinator;
+                        if error == moved || error == ResponseError::CoordinatorNotAvailable {
+                            cluster.forget(&self.of);
                         }
                     }
-                    Ok(answer) => match code(&answer).err() {
-                        None => return Ok(answer),
-                        Some(error) if passes(error) => {
-                            tracing::debug!(%error, what = self.what, "a coordinator is asked again");
-                            let moved = ResponseError::NotCoordinator;
-                            if error == moved || error == ResponseError::CoordinatorNotAvailable {
-                                cluster.forget(&self.of);
-                            }
-                        }
-                        Some(error) => return Err(refused(self.what, error)),
-                    },
+                    Some(error) => return Err(refused(self.what, error)),
                 }
             }
             if began.elapsed() > CALL {

@@ -613,7 +613,7 @@ impl Transactions {
         if !std::mem::take(&mut self.begun) {
             return Ok(());
         }
-        self.hear_ahead();
+        self.hear_ahead()?;
         let what = if committed { NOT_COMMITTED } else { "the transaction was not taken back" };
         let request = EndTxnRequest::default()
             .with_transactional_id(self.id.clone())

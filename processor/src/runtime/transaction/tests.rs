@@ -143,7 +143,7 @@ impl Brokers {
             match instead {
                 Some(Instead::HangUp) => return,
                 // The client hangs up.
-                Some(Instead::Silence) => return drop(stream.read(&mut [0])),
+                Some(Instead::Silence) => return drop(std::io::copy(&mut stream, &mut std::io::sink())),
                 _ => stream.write_all(&answer).unwrap(),
             }
         }
@@ -466,4 +466,19 @@ fn a_leader_that_is_silent_gets_the_same_again_over_another_connection() {
     records.sort_by_key(|(_, batch)| batch.clone());
     assert_eq!(records.len(), 4);
     assert_eq!((&records[0], &records[2]), (&records[1], &records[3]));
+}
+
+#[test]
+fn a_coordinator_that_is_silent_to_what_was_asked_ahead_is_not_waited_for_twice() {
+    let brokers = Brokers::start();
+    let mut transactions = brokers.producer();
+    commit(&mut transactions).unwrap();
+    brokers.instead(ApiKey::AddPartitionsToTxn, &[Instead::Silence]);
+    transactions.open();
+    transactions.ask_ahead(Duration::ZERO);
+    brokers.until_asked(ApiKey::AddPartitionsToTxn, 2);
+    let error = commit(&mut transactions).map(drop).unwrap_err().to_string();
+    assert!(error.contains("the coordinator is silent"), "{error}");
+    assert_eq!(brokers.asked(ApiKey::AddPartitionsToTxn).len(), 2);
+    assert_eq!(brokers.asked(ApiKey::EndTxn), [0]);
 }
