@@ -79,15 +79,14 @@ group.min.session.timeout.ms=1000
 transaction.abort.timed.out.transaction.cleanup.interval.ms=2000
 num.network.threads=2
 num.io.threads=4
-
-# What is not in a closed segment is read again after a kill, and before a coordinator goes on.
-log.segment.bytes=33554432
-offsets.topic.segment.bytes=4194304
-transaction.state.log.segment.bytes=4194304
 log.cleaner.dedupe.buffer.size=16777216
 # Indexes are mapped into memory, and what a partition's first entries cost grows with their files: with the usual 10 MiB, the
 # brokers spent half a core on them for 15 s after the first records.
 log.index.size.max.bytes=1048576
+# What is not in a closed segment is read again after a kill, and before a coordinator goes on.
+log.segment.bytes=33554432
+offsets.topic.segment.bytes=4194304
+transaction.state.log.segment.bytes=4194304
 "#,
         data = data.display()
     )

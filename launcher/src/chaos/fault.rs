@@ -28,9 +28,8 @@ const AWAY: Duration = Duration::from_secs(6);
 const SPOILT: Duration = Duration::from_secs(8);
 /// Records that count for a recovery were written until so long after the fault.
 const AFTER: Duration = Duration::from_millis(200);
-
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(50);
+/// Between two looks at whether all is well. Each asks a broker for all of its topics.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
