@@ -192,7 +192,10 @@ fn processes(overview: &Overview, add: &mut impl FnMut(&str, &'static str, Strin
                     None,
                 );
             }
-            WorkerState::Starting | WorkerState::Running => {}
+            WorkerState::Starting => {
+                add(name, "starting", format!("{name} is starting: its partitions wait for it"), None);
+            }
+            WorkerState::Running => {}
         }
     }
     if overview.streams.is_empty() {
@@ -277,6 +280,22 @@ mod tests {
             about,
             [("kafka", 10_000), ("processor", 11_000), ("processor-1", 11_000), ("elasticsearch", 9_000)]
         );
+    }
+
+    #[test]
+    fn a_worker_that_does_not_process_yet_is_told_of() {
+        let (mut overview, view, elastic) = well();
+        for (state, told) in [
+            (WorkerState::Starting, "processor-1 is starting: its partitions wait for it"),
+            (
+                WorkerState::Restoring { records: 7 },
+                "processor-1 puts its state back: 7 changelog records so far",
+            ),
+        ] {
+            overview.workers[0].state = state;
+            let notes = Tracker::default().notes(10_000, &overview, &view, &elastic);
+            assert_eq!(notes.iter().map(|note| note.text.as_str()).collect::<Vec<_>>(), [told]);
+        }
     }
 
     #[test]

@@ -6,6 +6,9 @@
 /// What names of the bench's apps and workers begin with. The gateway leaves these out of its figures.
 pub const PREFIX: &str = "bench-";
 
+/// The watermark of their source: the largest timestamp of the partition less this, ms.
+pub const OUT_OF_ORDERNESS_MS: i64 = 2_000;
+
 /// Whether an app or a component is the bench's.
 pub fn owns(name: &str) -> bool {
     name.starts_with(PREFIX)

@@ -1,4 +1,5 @@
-//! From the creation of an event to a consumer of its committed result, at an even rate: the query `transform`.
+//! At an even rate, from the creation of an event to a consumer of its committed result (the query `transform`), or from the
+//! watermark that ends a window to a consumer of its committed result (`tumbling`).
 
 use std::time::{Duration, Instant};
 
@@ -26,10 +27,13 @@ const LOOK: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// No results come.
-pub async fn measure(stage: &mut Stage, options: &Options, rate: u32) -> Result<Measurement> {
-    let name = format!("latency-{rate}");
+pub async fn measure(stage: &mut Stage, options: &Options, query: Query, rate: u32) -> Result<Measurement> {
+    let name = match query {
+        Query::Transform => format!("latency-{rate}"),
+        query => format!("{}-latency-{rate}", query.name()),
+    };
     let source = stage.own_topic(&name).await?;
-    let app = stage.app(Query::Transform, topic::PARTITIONS).await?;
+    let app = stage.app(query, topic::PARTITIONS).await?;
     let reader = Reader::start(&stage.target, &results(&app), topic::PARTITIONS)?;
     let worker = Worker::start(stage, options, 1, &app, &source)?;
     let paced = Paced::start(&stage.target, &source, rate, Cards::zipf(options.users))?;

@@ -96,7 +96,10 @@ async fn measure(stage: &mut Stage, options: &Options, report: &mut Report) -> R
     }
     if wants(Part::Latency) {
         for &rate in &options.rates {
-            report.add(latency::measure(stage, options, rate).await?);
+            report.add(latency::measure(stage, options, Query::Transform, rate).await?);
+        }
+        if let Some(&rate) = options.rates.first() {
+            report.add(latency::measure(stage, options, Query::Tumbling, rate).await?);
         }
     }
     if wants(Part::Recovery) {

@@ -8,7 +8,7 @@ use millrace_wire::bench::Query;
 pub enum Part {
     /// Each query on preloaded records, as fast as it goes
     CatchUp,
-    /// From the creation of an event to its committed result
+    /// From the creation of an event to its committed result; from the watermark that ends a window to its result
     Latency,
     /// From kill -9 of a worker to the first new committed result; the pause when a second worker comes and goes
     Recovery,
@@ -48,7 +48,7 @@ pub struct Options {
     /// Event time of the preloaded records advances as if so many were made a second
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub event_rate: u32,
-    /// Events per second while the latency is measured
+    /// Events per second while the latency is measured; that of windows at the first of them only
     #[arg(long, value_delimiter = ',', value_name = "N,..", default_value = "2000,10000", value_parser = clap::value_parser!(u32).range(1..=200_000))]
     pub rates: Vec<u32>,
     /// How long the latency is measured, after 5 s of warming up

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use millrace_wire::bench::OUT_OF_ORDERNESS_MS;
 use millrace_wire::event::CardTransaction;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -135,15 +136,39 @@ impl Paced {
     }
 }
 
-/// When an event was created and when its committed result was seen, epoch ms.
+/// When there was reason for a result and when it was seen committed, epoch ms.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Seen {
-    /// As the result says.
+    /// As the result says: the creation of its event or, of a window, the first moment at which its watermark can have come, since
+    /// events have the time of their creation.
     pub created: i64,
     /// By the clock of this machine, which made the event too.
     pub at: f64,
     /// Partition of the result.
     pub partition: i32,
+}
+
+/// What a result says of its time.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Due {
+    Event {
+        timestamp: i64,
+    },
+    #[serde(rename_all = "camelCase")]
+    Window {
+        window_end: i64,
+    },
+}
+
+impl Due {
+    /// Since when there was reason for it, epoch ms.
+    fn since(&self) -> i64 {
+        match self {
+            Self::Event { timestamp } => *timestamp,
+            Self::Window { window_end } => window_end + OUT_OF_ORDERNESS_MS,
+        }
+    }
 }
 
 /// Reads a result topic, `read_committed`, from its end as it is now.
@@ -160,16 +185,12 @@ impl Reader {
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let told = seen.clone();
         let background = Background::start("reader", move |stop| {
-            #[derive(Deserialize)]
-            struct Result {
-                timestamp: i64,
-            }
             while !stop.load(Ordering::Relaxed) {
                 let Some(Ok(message)) = consumer.poll(Duration::from_millis(20)) else { continue };
                 let at = now_ms();
-                let result: Result = serde_json::from_slice(message.payload().unwrap_or_default())
-                    .with_context(|| format!("a result of {} has no timestamp", message.topic()))?;
-                locked(&told).push(Seen { created: result.timestamp, at, partition: message.partition() });
+                let due: Due = serde_json::from_slice(message.payload().unwrap_or_default())
+                    .with_context(|| format!("a result of {} says no time", message.topic()))?;
+                locked(&told).push(Seen { created: due.since(), at, partition: message.partition() });
             }
             Ok(())
         })?;
@@ -204,4 +225,17 @@ pub fn assign(consumer: &BaseConsumer, topic: &str, partitions: i32, from: Offse
         list.add_partition_offset(topic, partition, from)?;
     }
     Ok(consumer.assign(&list)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_due_when_its_event_is_created_and_that_of_a_window_when_the_watermark_is_at_its_end() {
+        let since = |result: &str| serde_json::from_str::<Due>(result).map(|due| due.since());
+        assert_eq!(since(r#"{"userId":"u","timestamp":5,"severity":"high"}"#).unwrap(), 5);
+        assert_eq!(since(r#"{"userId":"u","windowStart":0,"windowEnd":10000,"count":1}"#).unwrap(), 12_000);
+        assert!(since(r#"{"userId":"u"}"#).is_err());
+    }
 }

@@ -178,6 +178,9 @@ fn brokers(overview: &Overview) -> Status {
     status(health, figure, words)
 }
 
+/// From here on back-pressure is high, as in Flink's page.
+const HIGH_BACKPRESSURE_MS_PER_S: f64 = 500.0;
+
 fn processor(overview: &Overview) -> Status {
     if overview.workers.is_empty() {
         return status(Health::Unknown, NOTHING, "not reporting");
@@ -204,9 +207,13 @@ fn processor(overview: &Overview) -> Status {
         idle_ms_per_s: sum.idle_ms_per_s + w.time.idle_ms_per_s,
         backpressured_ms_per_s: sum.backpressured_ms_per_s + w.time.backpressured_ms_per_s,
     });
-    let pressed = time.backpressured_ms_per_s > 100.0 * all as f64;
-    let health = if pressed { Health::Warn } else { Health::Good };
-    status(health, rate, format!("{all} {noun}, {}", format::time_use(&time)))
+    // What they do is in the box, and how many they are only if there is room.
+    let words = format::time_use(&time);
+    if words.starts_with("backpressured") {
+        let high = time.backpressured_ms_per_s > HIGH_BACKPRESSURE_MS_PER_S * all as f64;
+        return status(if high { Health::Warn } else { Health::Good }, rate, words);
+    }
+    status(Health::Good, rate, format!("{all} {noun}, {words}"))
 }
 
 fn short(state: &WorkerState) -> &'static str {
@@ -296,13 +303,20 @@ mod tests {
 
     #[test]
     fn workers_are_described_together() {
-        let worker = |busy, state| WorkerGauge {
-            state,
-            time: TimeUse { busy_ms_per_s: busy, idle_ms_per_s: 1_000.0 - busy, backpressured_ms_per_s: 0.0 },
-            ..WorkerGauge::default()
+        let time = |busy_ms_per_s, backpressured_ms_per_s| TimeUse {
+            busy_ms_per_s,
+            idle_ms_per_s: 1_000.0 - busy_ms_per_s - backpressured_ms_per_s,
+            backpressured_ms_per_s,
         };
-        let mut o = Overview { workers: vec![worker(300.0, WorkerState::Running); 2], ..Overview::default() };
+        let running =
+            WorkerGauge { state: WorkerState::Running, time: time(300.0, 0.0), ..Default::default() };
+        let mut o = Overview { workers: vec![running; 2], ..Overview::default() };
         assert_eq!(node(Node::Processor, &o).words, "2 workers, busy 30 %");
+        for (pressed, health) in [(180.0, Health::Good), (620.0, Health::Warn)] {
+            o.workers.iter_mut().for_each(|worker| worker.time = time(300.0, pressed));
+            let (now, words) = (node(Node::Processor, &o), format!("backpressured {:.0} %", pressed / 10.0));
+            assert_eq!((now.health, now.words), (health, words));
+        }
         o.workers[0].state = WorkerState::Restoring { records: 5 };
         assert_eq!(node(Node::Processor, &o).words, "1 of 2 workers running");
         o.workers[1].age_ms = 60_000;

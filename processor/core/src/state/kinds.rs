@@ -160,6 +160,9 @@ impl<V, S: Store<Timed<V>>> Table for ValueState<V, S> {
 
     fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
         self.store.load(key, value)?;
+        if !self.expiry.has_ttl() {
+            return Ok(());
+        }
         self.expiry.forget(key);
         if let Some(timed) = self.store.get(key) {
             self.expiry.plan(key, timed.accessed, || Arc::from(key));

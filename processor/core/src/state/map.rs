@@ -147,6 +147,9 @@ impl<K: MapKey, V: Serialize + DeserializeOwned> Table for MapState<K, V> {
 
     fn load(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
         self.entries.load(key, value)?;
+        if !self.expiry.has_ttl() {
+            return Ok(());
+        }
         let place: (Arc<str>, K) = decode(key)?;
         self.expiry.forget(&place);
         if let Some(timed) = self.entries.get(&place.0, &place.1) {

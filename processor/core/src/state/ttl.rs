@@ -129,6 +129,11 @@ impl<K> Expiry<K> {
         Self { ttl, deadlines: Deadlines::default(), looked: None, pass: (0, 0) }
     }
 
+    /// Without one nothing expires, and nothing need be planned.
+    pub fn has_ttl(&self) -> bool {
+        self.ttl.is_some()
+    }
+
     pub fn is_live<V>(&self, timed: &Timed<V>, moment: Moment) -> bool {
         self.ttl.is_none_or(|ttl| timed.accessed.saturating_add(ttl.ttl) > ttl.clock(moment))
     }

@@ -55,8 +55,8 @@ pub fn app(name: &str, source: Option<&str>) -> anyhow::Result<&'static dyn Appl
     })))
 }
 
-/// The watermark is the largest timestamp of the partition less 2 s, whatever the clock says.
-const STREAM: SourceKind = SourceKind::Stream(Order::bounded(2_000, None));
+/// The watermark does not go by the clock.
+const STREAM: SourceKind = SourceKind::Stream(Order::bounded(bench::OUT_OF_ORDERNESS_MS, None));
 
 fn leak(text: String) -> &'static str {
     Box::leak(text.into_boxed_str())
